@@ -1,0 +1,180 @@
+"""The shapes of the config file, as written by a person. `documents` reads YAML into them; `app` compiles them into the
+types of the floors above. Unit in the name or in the type, limit in the type, reason below the field.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from vestibule.model import Secret
+
+Identifier = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""Names that appear in URLs, scopes and log lines."""
+Seconds = Annotated[int, Meta(gt=0)]
+"""A duration: `90`, `"90s"`, `"15m"`, `"1h"` or `"30d"` in the file; seconds here."""
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections. msgspec does not inherit `kw_only`, so each subclass says it again."""
+
+
+class Secrets(Section, frozen=True, kw_only=True):
+    signing: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+    """First one signs, all verify: state, cookies, CSRF and identity JWT keys are derived from it (HKDF, RFC 5869)."""
+    sealing: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+    """First one seals provider tokens at rest, all open."""
+
+
+class ProviderClient(Section, frozen=True, kw_only=True):
+    """How this gateway is registered at the provider."""
+
+    id: str
+    secret: Secret | None = None
+
+
+class ProviderConfig(Section, frozen=True, kw_only=True):
+    definition: str | None = None
+    """A catalog name or a path to a YAML file, relative to the config file; default: the catalog entry of this id."""
+    title: str | None = None
+    client: ProviderClient | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    scopes: tuple[str, ...] = ()
+    """Asked for on every login, on top of what the definition and the chosen permissions need."""
+
+
+class AllowRule(Section, frozen=True, kw_only=True):
+    """All conditions of one entry must hold; the list of entries is any-of (design decision 8)."""
+
+    provider: str | None = None
+    email: str | None = None
+    """Full address; counts only if the provider verified it."""
+    email_domain: str | None = None
+    group: str | None = None
+    """`<provider>:<group>`: a group of provider B never opens a route meant for provider A."""
+    subject: str | None = None
+    """`<provider>:<subject>`: ids win over names, which can be renamed and taken over."""
+    service: str | None = None
+    """Id of a service principal (a key without a person), or `"*"`."""
+
+
+class McpMatch(Section, frozen=True, kw_only=True):
+    methods: tuple[str, ...] = ()
+    """Patterns over JSON-RPC methods other than tools/call, `*` for any run of characters."""
+    tools: tuple[str, ...] = ()
+    """Patterns over the tool name of tools/call."""
+
+
+class Match(Section, frozen=True, kw_only=True):
+    """Which requests a permission lets through; every given condition must hold. Empty: all of the route."""
+
+    methods: tuple[str, ...] | None = None
+    paths: tuple[str, ...] | None = None
+    """Patterns relative to the route's path: `*` within a segment, `**` for any number of whole segments."""
+    mcp: McpMatch | None = None
+
+
+class PermissionConfig(Section, frozen=True, kw_only=True):
+    title: str
+    description: str = ""
+    default: bool = False
+    """Part of what is asked for when a client names no scope."""
+    match: Match = Match()
+    scopes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Provider scopes this permission implies, by provider id."""
+
+
+class Authorization(Section, frozen=True, kw_only=True):
+    """What goes into `Authorization` when it is not `strip` or `signed_jwt`: exactly one of both."""
+
+    provider_token: str | None = None
+    """Provider id: the user's own token at that provider, refreshed before it ends."""
+    static: Secret | None = None
+    """The whole header value, e.g. `Bearer ${file:/run/secrets/backend}`."""
+
+
+IdentityClaim = Literal["sub", "email", "name", "login", "groups", "provider", "client_id", "scope"]
+
+
+class Send(Section, frozen=True, kw_only=True):
+    """What the backend is told; the client's own key never reaches it."""
+
+    authorization: Literal["strip", "signed_jwt"] | Authorization = "strip"
+    headers: dict[str, IdentityClaim] = field(default_factory=dict)
+    """Header name → claim. Percent-encoded UTF-8; the client's own headers of these names are removed."""
+
+
+class Timeouts(Section, frozen=True, kw_only=True):
+    connect: Seconds = 5
+    first_byte: Seconds = 60
+    """From the end of the request to the response's headers → 504."""
+    idle: Seconds = 300
+    """Longest silence inside a response; no total limit, so that SSE streams live."""
+
+
+class RouteConfig(Section, frozen=True, kw_only=True):
+    id: Identifier
+    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._~/-]*$")]
+    backend: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$")]
+    providers: Annotated[tuple[str, ...], Meta(min_length=1)]
+    allow: Literal["anyone"] | tuple[AllowRule, ...] | UnsetType = UNSET
+    permissions: dict[Identifier, PermissionConfig] = field(default_factory=dict)
+    """Empty: one permission `access` that covers the route."""
+    send: Send = Send()
+    origins: tuple[str, ...] = ()
+    """Browser origins that may call this route; requests without `Origin` are not affected."""
+    allow_html: bool = False
+    """Otherwise HTML from the backend is sandboxed, because our pages share its origin (design decision 5)."""
+    allow_ambiguous_paths: bool = False
+    max_body_bytes: Annotated[int, Meta(gt=0)] = 64 << 20
+    timeouts: Timeouts = Timeouts()
+
+
+class Lifetimes(Section, frozen=True, kw_only=True):
+    authorization_code: Annotated[int, Meta(gt=0, le=600)] = 60
+    """RFC 6749 §4.1.2 allows ten minutes; one redirect needs far less."""
+    access_token: Annotated[int, Meta(ge=60, le=86400)] = 3600
+    refresh_token: Annotated[int, Meta(ge=3600)] = 30 * 86400
+    """Idle limit: each rotation starts it anew."""
+    session: Annotated[int, Meta(ge=3600)] = 365 * 86400
+    """Absolute limit of one authorization, however often it is refreshed."""
+    refresh_replay: Annotated[int, Meta(ge=0, le=60)] = 30
+    """How long a lost refresh answer is repeated to who asks with the same token again (design decision 17)."""
+    login: Annotated[int, Meta(gt=0, le=600)] = 600
+
+
+class Registration(Section, frozen=True, kw_only=True):
+    dcr: bool = True
+    """RFC 7591: deprecated by MCP in 2026-07-28 and still what most clients do."""
+    cimd: bool = True
+    unconfirmed_days: Annotated[int, Meta(gt=0, le=90)] = 3
+    """A registration nobody approved is forgotten after this."""
+    confirmed_days: Annotated[int, Meta(gt=0)] = 180
+    """A registration in use is renewed; an unused one is forgotten after this."""
+    max_unconfirmed: Annotated[int, Meta(gt=0)] = 10_000
+
+
+class ClientConfig(Section, frozen=True, kw_only=True):
+    """A pre-registered OAuth client."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+    name: str
+    redirect_uris: Annotated[tuple[str, ...], Meta(min_length=1)]
+    secret: Secret | None = None
+    """None: a public client."""
+    consent: Literal["ask", "trusted"] = "ask"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    public_url: Annotated[str, Meta(pattern=r"^https?://[^/\s?#@]+$")]
+    """Scheme, host and port, without a path or trailing slash: also the issuer (RFC 8414 §2)."""
+    storage: str = "sqlite:///vestibule.db"
+    secrets: Secrets
+    providers: dict[Identifier, ProviderConfig] = field(default_factory=dict)
+    routes: Annotated[tuple[RouteConfig, ...], Meta(min_length=1)]
+    clients: tuple[ClientConfig, ...] = ()
+    lifetimes: Lifetimes = Lifetimes()
+    registration: Registration = Registration()
+    key_prefix: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{1,15}$")] = "vst"
+    """First part of every key, so that secret scanners can find leaked ones."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-For is believed, for logs only."""

@@ -1,0 +1,25 @@
+"""The only source of randomness: everything unguessable is made here."""
+
+import secrets
+
+from vestibule.crypto.digests import BASE62, checksum
+from vestibule.model import KeyKind
+
+KEY_CHARACTERS = 43
+"""43 characters of 62 carry 256 bits (RFC 6749 §10.10 asks for 128, 160 recommended)."""
+
+
+def token(nbytes: int = 32) -> str:
+    """Base64url text of `nbytes` random bytes, without padding."""
+    return secrets.token_urlsafe(nbytes)
+
+
+def row_id() -> str:
+    """An opaque database id: 120 bits, 20 characters."""
+    return secrets.token_urlsafe(15)
+
+
+def key_text(prefix: str, kind: KeyKind) -> str:
+    """`<prefix>_<kind>_<43 random characters><6 checksum characters>`: recognisable to secret scanners."""
+    head = f"{prefix}_{kind.value}_" + "".join(secrets.choice(BASE62) for _ in range(KEY_CHARACTERS))
+    return head + checksum(head)

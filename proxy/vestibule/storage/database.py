@@ -1,0 +1,83 @@
+"""The engine: connections, transactions, migrations.
+
+SQLite runs in WAL mode with `BEGIN IMMEDIATE` for writers: a deferred transaction that reads first and writes later
+loses updates or fails with SQLITE_BUSY_SNAPSHOT under concurrency.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=5000",
+)
+
+
+class Database:
+    """`url` is the config's `storage`, e.g. `sqlite:///vestibule.db`."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_async_engine(
+            url.replace("sqlite://", "sqlite+aiosqlite://", 1), connect_args={"isolation_level": None}
+        )
+        event.listen(self.engine.sync_engine, "connect", _configure)
+        event.listen(self.engine.sync_engine, "begin", _begin)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that holds the write lock from its start; never keep it open across an HTTP call.
+
+        Shielded against cancellation while it ends: a client that hangs up must not leave a half-closed connection.
+        """
+        connection = await self.engine.connect()
+        try:
+            await connection.execution_options(vestibule_write=True)
+            async with connection.begin():
+                yield connection
+        finally:
+            await asyncio.shield(connection.close())
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        connection = await self.engine.connect()
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(connection.close())
+
+    async def migrate(self) -> None:
+        """Bring the schema to the newest version; does nothing when it is there already."""
+        async with self.engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _configure(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("vestibule_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
