@@ -8,10 +8,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from vestibule.model import Secret
 
-Identifier = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Identifier = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="1 to 64 lower-case letters, digits, - and _")
+]
 """Names that appear in URLs, scopes and log lines."""
-Seconds = Annotated[int, Meta(gt=0)]
-"""A duration: `90`, `"90s"`, `"15m"`, `"1h"` or `"30d"` in the file; seconds here."""
+Duration = Annotated[
+    int,
+    Meta(
+        description="a duration such as 90, 90s, 15m, 1h or 30d",
+        extra={"duration": True},
+        extra_json_schema={"pattern": "^[0-9]{1,9}[smhd]?$"},
+    ),
+]
+"""As text or as a number in the file; seconds here. A `description` is what an error says was expected."""
+Seconds = Annotated[Duration, Meta(gt=0)]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,8 +123,12 @@ class Timeouts(Section, frozen=True, kw_only=True):
 
 class RouteConfig(Section, frozen=True, kw_only=True):
     id: Identifier
-    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._~/-]*$")]
-    backend: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$")]
+    title: str = ""
+    """What people are shown; default: the id."""
+    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._~/-]*$", description="a path such as /mcp")]
+    backend: Annotated[
+        str, Meta(pattern=r"^https?://[^\s?#]+$", description="an http or https URL such as http://127.0.0.1:9000/mcp")
+    ]
     providers: Annotated[tuple[str, ...], Meta(min_length=1)]
     allow: Literal["anyone"] | tuple[AllowRule, ...] | UnsetType = UNSET
     permissions: dict[Identifier, PermissionConfig] = field(default_factory=dict)
@@ -130,16 +144,16 @@ class RouteConfig(Section, frozen=True, kw_only=True):
 
 
 class Lifetimes(Section, frozen=True, kw_only=True):
-    authorization_code: Annotated[int, Meta(gt=0, le=600)] = 60
+    authorization_code: Annotated[Duration, Meta(gt=0, le=600)] = 60
     """RFC 6749 §4.1.2 allows ten minutes; one redirect needs far less."""
-    access_token: Annotated[int, Meta(ge=60, le=86400)] = 3600
-    refresh_token: Annotated[int, Meta(ge=3600)] = 30 * 86400
+    access_token: Annotated[Duration, Meta(ge=60, le=86400)] = 3600
+    refresh_token: Annotated[Duration, Meta(ge=3600)] = 30 * 86400
     """Idle limit: each rotation starts it anew."""
-    session: Annotated[int, Meta(ge=3600)] = 365 * 86400
+    session: Annotated[Duration, Meta(ge=3600)] = 365 * 86400
     """Absolute limit of one authorization, however often it is refreshed."""
-    refresh_replay: Annotated[int, Meta(ge=0, le=60)] = 30
+    refresh_replay: Annotated[Duration, Meta(ge=0, le=60)] = 30
     """How long a lost refresh answer is repeated to who asks with the same token again (design decision 17)."""
-    login: Annotated[int, Meta(gt=0, le=600)] = 600
+    login: Annotated[Duration, Meta(gt=0, le=600)] = 600
 
 
 class Registration(Section, frozen=True, kw_only=True):
@@ -156,7 +170,7 @@ class Registration(Section, frozen=True, kw_only=True):
 class ClientConfig(Section, frozen=True, kw_only=True):
     """A pre-registered OAuth client."""
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$", description="1 to 128 letters, digits, - . _ and ~")]
     name: str
     redirect_uris: Annotated[tuple[str, ...], Meta(min_length=1)]
     secret: Secret | None = None
@@ -165,16 +179,27 @@ class ClientConfig(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    public_url: Annotated[str, Meta(pattern=r"^https?://[^/\s?#@]+$")]
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^/\s?#@]+$",
+            description="scheme, host and port only, such as https://gate.example.com",
+        ),
+    ]
     """Scheme, host and port, without a path or trailing slash: also the issuer (RFC 8414 §2)."""
     storage: str = "sqlite:///vestibule.db"
-    secrets: Secrets
+    secrets: Annotated[
+        Secrets, Meta(description="a section with signing and sealing, as `vestibule secrets` prints it")
+    ]
     providers: dict[Identifier, ProviderConfig] = field(default_factory=dict)
     routes: Annotated[tuple[RouteConfig, ...], Meta(min_length=1)]
     clients: tuple[ClientConfig, ...] = ()
     lifetimes: Lifetimes = Lifetimes()
     registration: Registration = Registration()
-    key_prefix: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{1,15}$")] = "vst"
+    key_prefix: Annotated[
+        str,
+        Meta(pattern=r"^[a-z][a-z0-9]{1,15}$", description="2 to 16 lower-case letters and digits, a letter first"),
+    ] = "vst"
     """First part of every key, so that secret scanners can find leaked ones."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For is believed, for logs only."""

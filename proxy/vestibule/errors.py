@@ -80,6 +80,12 @@ class AccessDenied(OAuthError):
     status, code, description = 403, "access_denied", "Access was denied."
 
 
+class ConsentRequired(OAuthError):
+    """`prompt=none`, but the consent page is never skipped for it (OpenID Connect Core §3.1.2.6)."""
+
+    code, description = "consent_required", "The user has to be asked, so prompt=none is not possible."
+
+
 class ServerError(OAuthError):
     """RFC 6749 §4.1.2.1; only ever sent as a redirect parameter, where no HTTP 500 can be."""
 

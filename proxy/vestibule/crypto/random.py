@@ -23,3 +23,8 @@ def key_text(prefix: str, kind: KeyKind) -> str:
     """`<prefix>_<kind>_<43 random characters><6 checksum characters>`: recognisable to secret scanners."""
     head = f"{prefix}_{kind.value}_" + "".join(secrets.choice(BASE62) for _ in range(KEY_CHARACTERS))
     return head + checksum(head)
+
+
+def trace_id() -> str:
+    """32 hexadecimal digits (W3C Trace Context §3.2.2.3)."""
+    return secrets.token_hex(16)

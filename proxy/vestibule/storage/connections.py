@@ -1,6 +1,6 @@
 """The provider's tokens of one user and one scope set, and the lease under which they are refreshed."""
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,18 +12,18 @@ from vestibule.storage.tables import connections
 async def save_connection(
     db: AsyncConnection, connection: ConnectionRecord, scopes_hash: bytes, now: int
 ) -> ConnectionRecord:
-    """A sign-in brought new tokens: the live connection takes them, or a new one begins.
+    """A sign-in brought new tokens: the live connection of this id takes them, or a new one begins.
 
-    Associated data of the sealed columns is the id, so the caller seals for the id that `live_connection_id` gave.
+    The id is associated data of the sealed columns, so the caller looks it up first (`find_live_connection`).
     """
     tokens = {
         "access_sealed": connection.access_sealed,
         "refresh_sealed": connection.refresh_sealed,
         "expires_at": connection.expires_at,
     }
+    new = insert(connections)
     statement = (
-        insert(connections)
-        .values(
+        new.values(
             id=connection.id,
             user_id=connection.user_id,
             provider=connection.provider,
@@ -36,7 +36,14 @@ async def save_connection(
         )
         .on_conflict_do_update(
             index_elements=["id"],
-            set_={**tokens, "version": connections.c.version + 1, "lease_owner": None, "lease_until": 0},
+            set_={
+                **tokens,
+                # some providers give a refresh token at the first consent only: the one we have stays
+                "refresh_sealed": func.coalesce(new.excluded.refresh_sealed, connections.c.refresh_sealed),
+                "version": connections.c.version + 1,
+                "lease_owner": None,
+                "lease_until": 0,
+            },
         )
         .returning(*connections.c)
     )

@@ -9,7 +9,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 def record(kind: type[R], row: Row[tuple[object, ...]]) -> R:
-    """The record of a row that was selected from, or returned by, one table; a field without a column has its default."""
+    """The record of a row of one table; a field without a column has its default."""
     values = row._mapping
     return msgspec.convert({field: values[field] for field in kind.__struct_fields__ if field in values}, kind)
 

@@ -64,6 +64,8 @@ class ConsentPage(Struct, frozen=True, kw_only=True):
     action: str
     request: str
     """The signed request before consent: a form field, so that showing the page leaves nothing behind."""
+    notice: str = ""
+    """What to change before the answer can be taken; the page is shown again with it, and nothing is lost."""
 
 
 class ErrorPage(Struct, frozen=True, kw_only=True):
@@ -166,7 +168,6 @@ HEADERS = (
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
-    ("cross-origin-opener-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     ("x-robots-tag", "noindex"),
 )

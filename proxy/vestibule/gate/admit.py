@@ -1,0 +1,78 @@
+"""Who may pass: the key of a request, and the permissions that it needs. The refusals are the gate's answers."""
+
+from vestibule.errors import BadRequest, Forbidden, KeyMissing, PermissionMissing
+from vestibule.gate.headers import RawHeaders, get_all
+from vestibule.gate.http import RequestBody
+from vestibule.model import Service
+from vestibule.oauth.metadata import challenge
+from vestibule.policy.mcp import McpCall, McpHeaders, parse_calls
+from vestibule.policy.permissions import ALLOWED, Missing, RequestFacts
+from vestibule.service.cache import Admission
+from vestibule.service.gateway import Route
+
+MOST_JUDGED_BYTES = 4 << 20
+"""The body of an MCP call is read whole before it is judged; a larger one is refused."""
+
+
+def bearer(headers: RawHeaders, query: bytes) -> str:
+    """The key of a request (RFC 6750 §2.1). Raises KeyMissing, BadRequest.
+
+    Keys in the query are refused (OAuth 2.1 §5.1): they end up in logs, histories and Referer headers.
+    """
+    if b"access_token=" in query and any(pair.startswith(b"access_token=") for pair in query.split(b"&")):
+        raise BadRequest("key_in_query", description="Send the key in the Authorization header, not in the query.")
+    values = get_all(headers, b"authorization")
+    if not values:
+        raise KeyMissing("key_missing")
+    if len(values) > 1:
+        raise BadRequest("authorization_repeated")
+    scheme, _, key = values[0].partition(b" ")
+    if scheme.lower() != b"bearer" or not key.strip():
+        raise KeyMissing("key_missing", "Authorization is not Bearer")
+    return key.strip().decode("latin-1")
+
+
+async def judge(
+    route: Route, admission: Admission, method: str, rest: bytes, headers: RawHeaders, body: RequestBody
+) -> None:
+    """Raises PermissionMissing (a step-up would help), Forbidden (it would not), BadRequest (cannot be judged)."""
+    calls: tuple[McpCall, ...] | None = None
+    if route.permissions.is_mcp and method == "POST":
+        calls = parse_calls(await body.read(MOST_JUDGED_BYTES), _mcp_headers(headers))
+    verdict = route.permissions.judge(RequestFacts(method, rest.decode("latin-1"), calls), admission.permissions)
+    if verdict is ALLOWED:
+        return
+    if isinstance(verdict, Missing) and not isinstance(admission.principal, Service):
+        wanted = admission.permissions.union(verdict.permissions)
+        raise PermissionMissing(
+            "permission_missing", tuple(item.id for item in route.permissions.items if item.id in wanted)
+        )
+    raise Forbidden("permission_missing" if isinstance(verdict, Missing) else "not_permitted")
+
+
+def challenge_for(route: Route, issuer: str, error: str | None, description: str, scope: tuple[str, ...]) -> bytes:
+    """WWW-Authenticate for this route: where the metadata is, and what to ask for."""
+    return challenge(
+        metadata_url(route, issuer), scope=scope or route.resource.defaults, error=error, description=description
+    ).encode()
+
+
+def metadata_url(route: Route, issuer: str) -> str:
+    """RFC 9728 §3.1: the path of the resource follows the well-known part."""
+    path = route.config.path.rstrip("/")
+    return f"{issuer}/.well-known/oauth-protected-resource{path}"
+
+
+def _mcp_headers(headers: RawHeaders) -> McpHeaders:
+    return McpHeaders(
+        protocol_version=_single(headers, b"mcp-protocol-version"),
+        method=_single(headers, b"mcp-method"),
+        name=_single(headers, b"mcp-name"),
+    )
+
+
+def _single(headers: RawHeaders, name: bytes) -> str | None:
+    values = get_all(headers, name)
+    if len(values) > 1:
+        raise BadRequest("mcp_header_repeated", name.decode())
+    return values[0].decode("latin-1") if values else None

@@ -1,0 +1,316 @@
+"""The outermost ASGI application: every request comes through here, and what nothing claims is refused.
+
+Order (design decision 10): our own paths, true CORS preflights, then routes by the raw path. Middleware of a framework
+runs for matched routes only, so the trace id, the access log and the refusals live here.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import msgspec
+import structlog
+
+from vestibule.crypto import random
+from vestibule.errors import (
+    BackendFailed,
+    BadRequest,
+    Forbidden,
+    GateError,
+    KeyInvalid,
+    KeyMissing,
+    NotRouted,
+    PermissionMissing,
+    Unavailable,
+)
+from vestibule.gate import admit, cors
+from vestibule.gate.headers import RawHeaders, folded, get_all, to_backend, to_client
+from vestibule.gate.http import Backend, ClientGone, RequestBody, until_gone
+from vestibule.policy.routes import ambiguity, is_reserved
+from vestibule.service.access import Access
+from vestibule.service.cache import Admission
+from vestibule.service.gateway import Gateway, Route
+
+log = structlog.get_logger("vestibule.access_log")
+_TRACE_ID = 32
+_REFUSED_METHODS = frozenset({"TRACE", "CONNECT", "TRACK"})
+
+
+class Dispatcher:
+    """`control` is the Litestar application; `hosts`, if given, the only Host values served (421 otherwise)."""
+
+    def __init__(self, gateway: Gateway, access: Access, control: Any, *, hosts: frozenset[str] | None = None) -> None:
+        self._gateway = gateway
+        self._access = access
+        self._control = control
+        self._hosts = hosts
+        self._backends: Mapping[str, Backend] = {route.id: Backend(route.config) for route in gateway.routes.values()}
+        self._identity_names = {
+            route.id: frozenset(folded(name.encode()) for name in route.config.send.headers)
+            for route in gateway.routes.values()
+        }
+
+    async def close(self) -> None:
+        for backend in self._backends.values():
+            await backend.close()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._control(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._request(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})  # refused before the upgrade
+
+    async def _request(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange = _Exchange(scope, send)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(trace_id=exchange.trace_id)
+        try:
+            self._check_request(scope)
+            if is_reserved(scope["raw_path"]):
+                scope.setdefault("state", {})["trace_id"] = exchange.trace_id
+                await self._control(scope, receive, exchange.send)
+            else:
+                await self._gated(exchange, scope, receive)
+        except GateError as refusal:
+            await self._refuse(exchange, refusal)
+        except (ClientGone, asyncio.CancelledError):
+            exchange.reason = "client_gone"
+            raise
+        except Exception:
+            # Fail closed: whatever went wrong, nothing was let through by it (CVE-2026-12773).
+            log.exception("gate_failed")
+            await self._refuse(exchange, Unavailable("internal"))
+        finally:
+            exchange.write_log()
+
+    def _check_request(self, scope: Any) -> None:
+        """What a strict server refuses, asked again here, because parsers differ in what they let through."""
+        headers: RawHeaders = scope["headers"]
+        hosts = get_all(headers, b"host")
+        if len(hosts) != 1 and scope["http_version"] != "1.0":
+            raise BadRequest("host_header")  # RFC 9112 §3.2
+        if self._hosts is not None and (not hosts or hosts[0].decode("latin-1").lower() not in self._hosts):
+            raise Misdirected("host_not_served")  # DNS rebinding
+        if scope["method"] in _REFUSED_METHODS:
+            raise BadRequest("method_refused")
+        if get_all(headers, b"transfer-encoding") and get_all(headers, b"content-length"):
+            raise BadRequest("content_length_and_transfer_encoding")  # RFC 9112 §6.1: smuggling
+
+    async def _gated(self, exchange: "_Exchange", scope: Any, receive: Any) -> None:
+        headers: RawHeaders = scope["headers"]
+        matched = self._gateway.table.match(scope["raw_path"])
+        if matched is None:
+            raise NotRouted("no_route")
+        route, rest = matched
+        exchange.route = route
+        if cors.is_preflight(scope["method"], headers):
+            origin = cors.allowed_origin(headers, route.config.origins, self._gateway.issuer)
+            await exchange.answer(204, cors.preflight_headers(headers, origin or b"null"))
+            return
+        origin = cors.allowed_origin(headers, route.config.origins, self._gateway.issuer)
+        exchange.cors = cors.response_headers(origin)
+        ambiguous = ambiguity(scope["raw_path"])
+        if ambiguous is not None and not route.config.allow_ambiguous_paths:
+            raise BadRequest(ambiguous)
+        admission = await self._access.admit(admit.bearer(headers, scope["query_string"]), route)
+        exchange.admission = admission
+        if not admission.permissions:
+            raise Forbidden("no_permission_left")
+        body = RequestBody(receive, route.config.max_body_bytes, headers)
+        await body.start()
+        await admit.judge(route, admission, scope["method"], rest, headers, body)
+        await self._forward(exchange, scope, receive, route, rest, admission, body)
+
+    async def _forward(
+        self,
+        exchange: "_Exchange",
+        scope: Any,
+        receive: Any,
+        route: Route,
+        rest: bytes,
+        admission: Admission,
+        body: RequestBody,
+    ) -> None:
+        """Exchange with the backend until it is complete or the client has left, whichever comes first."""
+        backend = self._backends[route.id]
+        added = [
+            (b"host", backend.host),
+            *self._forwarded(scope),
+            *admission.headers,
+            *self._authorization(route, admission),
+        ]
+        headers = to_backend(scope["headers"], identity=self._identity_names[route.id], added=added)
+        if not body.empty and not get_all(headers, b"content-length"):
+            headers.append((b"transfer-encoding", b"chunked"))
+        work = asyncio.create_task(
+            self._relay(exchange, backend, route, scope["method"], rest, scope["query_string"], headers, body)
+        )
+        gone = asyncio.create_task(until_gone(receive, body))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                exchange.reason = "client_gone"
+                return
+            await work
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _relay(
+        self,
+        exchange: "_Exchange",
+        backend: Backend,
+        route: Route,
+        method: str,
+        rest: bytes,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: RequestBody,
+    ) -> None:
+        response = await backend.send(method, rest, query, headers, body)
+        try:
+            raw = to_client(response.headers.raw, sandbox_html=not route.config.allow_html, cors=exchange.cors)
+            await exchange.start(response.status_code, raw)
+            async with aclosing(_chunks(response)) as chunks:
+                async for chunk in chunks:
+                    await exchange.body(chunk)
+            await exchange.end()
+        except httpx.HTTPError as error:
+            # Headers are out: the connection is dropped without a final chunk, so that nobody takes it for complete.
+            exchange.reason = "backend_broke_off"
+            log.warning("backend_broke_off", route=route.id, detail=type(error).__name__)
+        finally:
+            await response.aclose()
+
+    def _authorization(self, route: Route, admission: Admission) -> list[tuple[bytes, bytes]]:
+        """What replaces the client's key, which itself never goes further than here."""
+        wanted = route.config.send.authorization
+        if wanted == "strip":
+            return []
+        if wanted == "signed_jwt":
+            return [(b"authorization", b"Bearer " + self._access.identity_jwt(admission, route).encode())]
+        if wanted.static is not None:
+            return [(b"authorization", wanted.static.reveal().encode())]
+        return self._access.provider_headers(admission)
+
+    def _forwarded(self, scope: Any) -> list[tuple[bytes, bytes]]:
+        """Made from the connection and the config, never from what the client claims (CVE-2026-48061)."""
+        scheme, _, host = self._gateway.issuer.partition("://")
+        client = scope.get("client")
+        return [
+            (b"x-forwarded-for", (client[0] if client else "unknown").encode()),
+            (b"x-forwarded-proto", scheme.encode()),
+            (b"x-forwarded-host", host.encode()),
+        ]
+
+    async def _refuse(self, exchange: "_Exchange", refusal: GateError) -> None:
+        """Answer a refusal, or drop the connection if an answer has begun already."""
+        exchange.reason, exchange.detail = refusal.slug, refusal.detail
+        if exchange.status:
+            return
+        headers: list[tuple[bytes, bytes]] = list(exchange.cors)
+        route = exchange.route
+        if route is not None and isinstance(refusal, KeyMissing | KeyInvalid | PermissionMissing):
+            scope = refusal.permissions if isinstance(refusal, PermissionMissing) else ()
+            headers.append(
+                (
+                    b"www-authenticate",
+                    admit.challenge_for(route, self._gateway.issuer, refusal.error, refusal.public, scope),
+                )
+            )
+        if isinstance(refusal, Unavailable):
+            headers.append((b"retry-after", b"5"))
+        document = {
+            "error": refusal.error or refusal.slug,
+            "error_description": refusal.public,
+            "trace_id": exchange.trace_id,
+        }
+        await exchange.answer(refusal.status, headers, msgspec.json.encode(document))
+
+
+class Misdirected(GateError):
+    """RFC 9110 §15.5.20: this Host is not served here."""
+
+    status, description = 421, "This host name is not served here."
+
+
+class _Exchange:
+    """One request's answer and what the access log will say about it."""
+
+    def __init__(self, scope: Any, send: Any) -> None:
+        self._scope = scope
+        self._send = send
+        self._started = time.perf_counter()
+        self.trace_id = _trace_id(scope["headers"])
+        self.status = 0
+        self.route: Route | None = None
+        self.admission: Admission | None = None
+        self.cors: list[tuple[bytes, bytes]] = []
+        self.reason = ""
+        self.detail = ""
+
+    async def send(self, message: Any) -> None:
+        """ASGI send for the control plane: adds the trace id and notes the status."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]}
+        await self._send(message)
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def body(self, chunk: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], document: bytes = b"") -> None:
+        """A whole answer of our own: never cached, never sniffed."""
+        own = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+        if document:
+            own += [(b"content-type", b"application/json"), (b"content-length", str(len(document)).encode())]
+        await self.start(status, [*own, *headers])
+        await self._send({"type": "http.response.body", "body": document})
+
+    def write_log(self) -> None:
+        """One line a request: no query, no key, no header values."""
+        facts: dict[str, Any] = {
+            "method": self._scope["method"],
+            "path": self._scope["raw_path"].decode("latin-1")[:512],
+            "status": self.status,
+            "ms": round((time.perf_counter() - self._started) * 1000, 2),
+        }
+        if self.route is not None:
+            facts["route"] = self.route.id
+        if self.admission is not None:
+            facts |= {"key": self.admission.key.id, "sub": self.admission.sub, "client_id": self.admission.client_id}
+        if self.reason:
+            facts["reason"] = self.reason
+        if self.detail:
+            facts["detail"] = self.detail
+        log.info("request", **facts)
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise BackendFailed("backend_broke_off", "no stream")
+    async for chunk in stream:
+        if chunk:
+            yield chunk
+
+
+def _trace_id(headers: RawHeaders) -> str:
+    """The trace of the caller (W3C Trace Context §3.2.2.3), so that one id follows a request; else a new one."""
+    for value in get_all(headers, b"traceparent"):
+        parts = value.decode("latin-1").split("-")
+        if len(parts) >= 4 and len(parts[1]) == _TRACE_ID and set(parts[1]) <= set("0123456789abcdef"):  # noqa: PLR2004
+            return parts[1]
+    return random.trace_id()

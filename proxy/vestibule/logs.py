@@ -1,0 +1,37 @@
+"""Logging: one JSON object a line for machines, coloured lines for people in `dev`. Never a query, header or body."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+
+def configure(*, pretty: bool = False, level: str = "info") -> None:
+    """Set up structlog and quieten libraries that log whole URLs (httpx does, at INFO)."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
+    ]
+    if pretty:
+        processors = [*shared, structlog.dev.ConsoleRenderer(pad_event_to=24)]
+        factory: Any = structlog.PrintLoggerFactory(sys.stderr)
+    else:
+        serializer = structlog.processors.JSONRenderer(serializer=_encode)
+        processors = [*shared, structlog.processors.dict_tracebacks, serializer]
+        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    structlog.configure(
+        processors=processors,
+        logger_factory=factory,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        cache_logger_on_first_use=True,
+    )
+    for name in ("httpx", "httpcore", "uvicorn.error", "aiosqlite", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _encode(event: Any, **_: Any) -> bytes:
+    """`repr` for what is not JSON: a Secret stays masked even if somebody logs one."""
+    return msgspec.json.encode(event, enc_hook=repr)

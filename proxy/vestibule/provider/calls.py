@@ -1,0 +1,202 @@
+"""The general call: one type of request for tokens, refresh, revocation and identity, written by `build`, understood by
+`read`. Every reply ends in a document or in exactly one kind of failure:
+
+    no reply, 408, 429, 5xx, a rate limit, or an error code that says "later"     unavailable
+    an error code that says no (`invalid_grant` …), or 401 to a user's token      refused
+    anything else that is not what the definition expects                         misconfigured
+
+The order matters: a provider in trouble sends all sorts of bodies, and only a healthy "no" may end a session.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from vestibule.model import Conversation, HttpCall, HttpFailure, HttpReply
+from vestibule.provider.definition import Call, Err, IdentityCall
+from vestibule.provider.flow import Fail, Kind
+from vestibule.provider.template import Names, Template, Unrenderable
+from vestibule.provider.urls import endpoint_problem, next_page, origin, with_query
+
+MAX_PAGES = 10
+_MAX_DETAIL_CHARS = 200
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+"""RFC 9110 §5.5, ASCII only: no CR or LF, whatever a token or a parameter holds."""
+
+CODES: dict[str, Kind] = {
+    "invalid_grant": "refused",  # RFC 6749 §5.2
+    "access_denied": "refused",  # RFC 6749 §4.1.2.1
+    "invalid_token": "refused",  # RFC 6750 §3.1
+    "login_required": "refused",  # OIDC Core §3.1.2.6, also from token endpoints
+    "interaction_required": "refused",
+    "consent_required": "refused",
+    "account_selection_required": "refused",
+    "server_error": "unavailable",  # RFC 6749 §4.1.2.1
+    "temporarily_unavailable": "unavailable",
+    "slow_down": "unavailable",  # RFC 8628 §3.5
+}
+"""What an error code means; a code that is not listed is `misconfigured`."""
+
+
+def exchange(call: Call, names: Names) -> Conversation[Any]:
+    """Build, send, read; the document of the reply, null if it has none that can be read."""
+    request = build(call, names)
+    return read(call, request, (yield request), names)
+
+
+def exchange_pages(call: IdentityCall, names: Names) -> Conversation[Any]:
+    """`exchange`, and with `paginate: link` all pages as one array (RFC 8288), at most `MAX_PAGES`.
+
+    A page on another origin is refused: the request carries the user's token.
+    """
+    request = build(call, names)
+    items: list[Any] = []
+    for _ in range(MAX_PAGES):
+        reply = yield request
+        document = read(call, request, reply, names)
+        if call.paginate is None:
+            return document
+        if not isinstance(document, list):
+            raise Fail("misconfigured", "page_not_an_array", _line(request, reply))
+        items += document
+        link = reply.headers.get("link") if isinstance(reply, HttpReply) else None
+        try:
+            url = next_page(request.url, link)
+            if url is None:
+                break
+            foreign = endpoint_problem(url) is not None or origin(url) != origin(request.url)
+        except ValueError:
+            foreign = True
+        if foreign:
+            raise Fail("misconfigured", "page_on_another_origin", _line(request, reply))
+        request = msgspec.structs.replace(request, url=url)
+    return items
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def build(call: Call, names: Names) -> HttpCall:
+    headers = texts(call.headers, names)
+    body = b""
+    if call.form:
+        body = urlencode(texts(call.form, names)).encode()
+        content_type = "application/x-www-form-urlencoded"
+    elif call.json:
+        values = {key: value for key, part in call.json.items() if (value := part.value(names)) is not None}
+        try:
+            body, content_type = msgspec.json.encode(values), "application/json"
+        except ValueError:  # lone surrogates
+            raise Unrenderable("a value cannot be written as JSON") from None
+    if body and not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = content_type
+    return HttpCall(
+        method=call.method,
+        url=with_query(endpoint(call.url, names), texts(call.query, names)),
+        headers=header_pairs(headers),
+        body=body,
+        trusted=_chosen_by_admin(call.url, names),
+    )
+
+
+def texts(parts: Mapping[str, Template], names: Names) -> dict[str, str]:
+    """The parameters that are not null."""
+    return {key: text for key, part in parts.items() if (text := part.text(names)) is not None}
+
+
+def header_pairs(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if broken := [name for name, value in headers.items() if not _HEADER_VALUE.fullmatch(value)]:
+        raise Unrenderable(f"the value of {broken[0]} cannot be a header")
+    return tuple(headers.items())
+
+
+def endpoint(template: Template, names: Names) -> str:
+    return checked_endpoint(template.text(names), str(template.source))
+
+
+def checked_endpoint(url: object, shown: str) -> str:
+    """`shown` is what the log says, because a URL may hold what a log must not."""
+    if not isinstance(url, str):
+        raise Fail("misconfigured", "endpoint_unknown", f"{shown} leads to no URL")
+    if problem := endpoint_problem(url):
+        raise Fail("misconfigured", "endpoint_not_allowed", f"{shown} {problem}")
+    return url
+
+
+def _chosen_by_admin(template: Template, names: Names) -> bool:
+    """Whether scheme, host and port come from the definition, the config or discovery, and not from a reply."""
+    return template.roots <= _ADMINS or _ORIGIN.match(template.leading(names, _ADMINS)) is not None
+
+
+_ADMINS = frozenset({"p", "client", "d"})
+_ORIGIN = re.compile(r"https?://[^/?#]+[/?#]")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(call: Call, request: HttpCall, reply: HttpReply | HttpFailure, names: Names) -> Any:
+    """The document of a successful reply; see the module's table for the rest."""
+    if isinstance(reply, HttpFailure):
+        raise Fail("unavailable", f"provider_{reply.reason}", f"{request!r}: {reply.detail}"[:_MAX_DETAIL_CHARS])
+    line = _line(request, reply)
+    if reply.status in {408, 429} or reply.status >= 500 or _rate_limited(reply):  # noqa: PLR2004
+        raise Fail("unavailable", "provider_unavailable", line)
+    document = document_of(reply)
+    error = call.err.code(document)
+    if error not in (None, "", False):
+        code = error if isinstance(error, str) else ""
+        told = _told(call.err, document, names)
+        slug = code if code in CODES else "provider_error"
+        raise Fail(CODES.get(code, "misconfigured"), slug, f"{line}: {told}")
+    if reply.status == 401 and call.auth == "bearer":  # noqa: PLR2004  # RFC 6750 §3.1; elsewhere it is our secret
+        raise Fail("refused", "invalid_token", line)
+    if not 200 <= reply.status < 300:  # noqa: PLR2004
+        raise Fail("misconfigured", "provider_status", line)
+    if call.ok is not None and not call.ok.holds(document):
+        raise Fail("misconfigured", "provider_not_ok", f"{line}: {_told(call.err, document, names)}")
+    return document
+
+
+def document_of(reply: HttpReply) -> Any:
+    """By content type, then by look: JSON sent as text/html is common. Null if it is neither JSON nor a form."""
+    media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = reply.body.strip()
+    try:
+        if media_type.endswith("json") or body[:1] in {b"{", b"["}:
+            return msgspec.json.decode(body)
+        if media_type in {"application/x-www-form-urlencoded", "text/plain"} and b"=" in body:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=64)
+            return dict(pairs) if len(dict(pairs)) == len(pairs) else None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return None
+
+
+def _rate_limited(reply: HttpReply) -> bool:
+    """Some answer 403 to too many requests; GitHub does (docs.github.com "Rate limits for the REST API", 2026)."""
+    limited = "retry-after" in reply.headers or reply.headers.get("x-ratelimit-remaining") == "0"
+    return reply.status == 403 and limited  # noqa: PLR2004
+
+
+def _line(request: HttpCall, reply: HttpReply | HttpFailure) -> str:
+    return f"{request!r} answered {reply!r}"[:_MAX_DETAIL_CHARS]
+
+
+def _told(err: Err, document: Any, names: Names) -> str:
+    """The provider's own words for the log. Some repeat the token they refuse, so what we sent is blotted out."""
+    words = [err.code(document), err.description(document) if err.description else None]
+    text = " ".join(word for word in words if isinstance(word, str))
+    sent = [names.get(name) for name in ("code", "verifier", "refresh_token", "access_token")]
+    for secret in (names.get("client", {}).get("secret"), *sent):
+        if secret:
+            text = text.replace(secret, "***")
+    return clean(text)[:_MAX_DETAIL_CHARS]
+
+
+def clean(text: str) -> str:
+    """RFC 6749 §4.1.2.1 allows visible ASCII and spaces, without quote and backslash."""
+    return re.sub(r"[^\x20\x21\x23-\x5b\x5d-\x7e]", " ", text[:2000])

@@ -1,0 +1,117 @@
+"""From tokens to a person: id_token, identity calls, map, allow. The order is the definition's, the rules are the same
+for everybody: who cannot be named by a stable subject is nobody, and what a provider does not say is not assumed.
+"""
+
+import re
+from typing import Any
+
+from msgspec import structs
+
+from vestibule.model import Conversation, Identity, Tokens
+from vestibule.provider.calls import exchange_pages
+from vestibule.provider.definition import IdentityCall, IdentityMap
+from vestibule.provider.flow import Fail, Identified, settled
+from vestibule.provider.oidc import discover, same_subject, verified_claims
+from vestibule.provider.provider import Provider
+from vestibule.provider.template import Expression
+
+MAX_SUBJECT_CHARS = 255
+"""OIDC Core §2."""
+MAX_TEXT_CHARS = 2048
+MAX_GROUPS = 5000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@settled
+def identify(provider: Provider, tokens: Tokens, *, nonce: str | None, now: int) -> Conversation[Identified]:
+    """Who these tokens belong to. `nonce` is the login's; None when renewed tokens are looked at again later."""
+    definition = provider.definition
+    metadata = yield from discover(provider)
+    claims: dict[str, Any] | None = None
+    if definition.oidc is not None:
+        claims = yield from verified_claims(provider, definition.oidc, metadata, tokens, nonce=nonce, now=now)
+    names: dict[str, Any] = {
+        **provider.names(),
+        "d": metadata,
+        "t": tokens.raw,
+        "id": claims,
+        "scopes": list(tokens.scopes or ()),
+        "access_token": tokens.access_token.reveal() if tokens.access_token else None,
+    }
+    # Expressions see documents only: neither the client's secret nor the token can be mapped into an identity.
+    documents = {name: value for name, value in names.items() if name not in {"client", "access_token"}}
+    for name, call in definition.identity.calls.items():
+        document = yield from _document(call, names, documents)
+        if name == "userinfo" and claims is not None and document is not None and not same_subject(claims, document):
+            raise Fail("misconfigured", "userinfo_subject", "userinfo is about another subject than the id_token")
+        names[name] = documents[name] = document
+    identity = mapped(provider.id, definition.identity.map, documents)
+    if definition.identity.allow is not None and not definition.identity.allow.holds(documents):
+        raise Fail("refused", "identity_not_allowed", "the definition's `allow` does not hold")
+    return Identified(identity)
+
+
+def _document(call: IdentityCall, names: dict[str, Any], documents: dict[str, Any]) -> Conversation[Any]:
+    """Null when the call does not apply, or is optional and refused."""
+    if call.when is not None and not call.when.holds(documents):
+        return None
+    try:
+        document = yield from exchange_pages(call, names)
+    except Fail as failed:
+        if call.optional and failed.event.kind != "unavailable":
+            return None
+        raise
+    if document is None and not call.optional:
+        raise Fail("misconfigured", "identity_reply_unreadable", f"{call.url.source} answered neither JSON nor a form")
+    return document
+
+
+def mapped(provider_id: str, fields: IdentityMap, documents: dict[str, Any]) -> Identity:
+    """The definition's map over the documents. A `tenant` that is mapped must be there: without it the same subject of
+    two tenants would be one user.
+    """
+    subject = _text("sub", fields.sub, documents)
+    tenant = _text("tenant", fields.tenant, documents)
+    if subject is None or len(subject) > MAX_SUBJECT_CHARS:
+        raise Fail("misconfigured", "subject_missing", "the map of `sub` leads to no id")
+    if fields.tenant is not None and tenant is None:
+        raise Fail("misconfigured", "tenant_missing", "the map of `tenant` leads to nothing")
+    texts = {name: _text(name, getattr(fields, name), documents) for name in ("email", "name", "login", "picture")}
+    return structs.replace(
+        Identity(provider=provider_id, subject=subject),
+        tenant=tenant or "",
+        email_verified=_true(fields.email_verified, documents) and texts["email"] is not None,
+        groups=_groups(fields.groups, documents),
+        **texts,
+    )
+
+
+def _text(field: str, expression: Expression | None, documents: dict[str, Any]) -> str | None:
+    """Numeric ids are common, so whole numbers count as text."""
+    value = None if expression is None else expression(documents)
+    if value in (None, ""):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
+        return str(value)
+    if not _is_text(value):
+        raise Fail("misconfigured", "identity_malformed", f"the map of `{field}` leads to something that is no text")
+    return str(value)
+
+
+def _true(expression: Expression | None, documents: dict[str, Any]) -> bool:
+    """Apple writes booleans as strings; whatever else is not true is false."""
+    value = None if expression is None else expression(documents)
+    return value is True or value == "true"
+
+
+def _groups(expression: Expression | None, documents: dict[str, Any]) -> tuple[str, ...]:
+    value = None if expression is None else expression(documents)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_GROUPS or not all(map(_is_text, value)):
+        raise Fail("misconfigured", "identity_malformed", "the map of `groups` leads to no list of text")
+    return tuple(dict.fromkeys(value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT_CHARS and not _CONTROL.search(value)

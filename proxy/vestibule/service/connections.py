@@ -1,0 +1,218 @@
+"""The provider's tokens: kept sealed, refreshed once however many ask, revoked with the last family that uses them.
+
+A refresh is single-flight in this process and leased in the database across processes. A provider that cannot be
+reached keeps the session; one that refuses ends the connection and all families that share it (design decision 17).
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vestibule.crypto import random
+from vestibule.crypto.digests import sha256
+from vestibule.crypto.sealing import SealBroken
+from vestibule.model import ConnectionRecord, Secret, Tokens
+from vestibule.provider import wire
+from vestibule.provider.flow import ProviderFailed, TokensReceived
+from vestibule.provider.provider import Provider
+from vestibule.service.gateway import Gateway
+from vestibule.storage import connections as store
+from vestibule.storage import grants
+
+log = structlog.get_logger("vestibule.connections")
+LEASE_SECONDS = 30
+"""Longer than one refresh can take (10 s by `outbound`); a crashed owner blocks others no longer than this."""
+_WAIT_SECONDS = 0.2
+
+
+class Ended(Struct, frozen=True):
+    """The provider refuses to go on; the keys that depended on it are dead."""
+
+    reason: str
+
+
+class Unreachable(Struct, frozen=True):
+    """May pass; the old token stays until its end."""
+
+    reason: str
+
+
+async def keep(
+    gateway: Gateway,
+    db: AsyncConnection,
+    user_id: str,
+    provider: Provider,
+    scopes: Iterable[str],
+    tokens: Tokens,
+) -> ConnectionRecord | None:
+    """Seal a sign-in's tokens into the live connection of this user and scope set, inside the caller's transaction."""
+    if tokens.access_token is None:
+        return None
+    scopes = tuple(sorted(scopes))
+    scopes_hash = sha256("\n".join((provider.id, *scopes)))
+    live = await store.find_live_connection(db, user_id, scopes_hash)
+    connection_id = live.id if live else random.row_id()
+    access, refresh = _seal(gateway, provider.id, connection_id, tokens.access_token, tokens.refresh_token)
+    record = ConnectionRecord(
+        id=connection_id,
+        user_id=user_id,
+        provider=provider.id,
+        scopes=scopes,
+        access_sealed=access,
+        refresh_sealed=refresh,
+        expires_at=tokens.expires_at,
+        version=1,
+        lease_owner=None,
+        lease_until=0,
+        ended_at=None,
+        ended_reason=None,
+    )
+    return await store.save_connection(db, record, scopes_hash, gateway.now())
+
+
+def access_token(gateway: Gateway, connection: ConnectionRecord) -> Secret:
+    """Raises SealBroken when the row was moved, or the sealing key is gone from the config."""
+    return gateway.sealer.open(connection.access_sealed, "access", connection.provider, connection.id)
+
+
+def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
+    """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token."""
+    provider = gateway.providers.get(connection.provider)
+    early = provider.refresh_early if provider else 0
+    return connection.expires_at is not None and now >= connection.expires_at - early
+
+
+class Refresher:
+    """Refreshes connections, one flight each."""
+
+    def __init__(self) -> None:
+        self._flights: dict[tuple[str, int], asyncio.Task[ConnectionRecord | Ended | Unreachable]] = {}
+
+    async def refresh(self, gateway: Gateway, connection: ConnectionRecord) -> ConnectionRecord | Ended | Unreachable:
+        """A newer version of this connection, whoever made it."""
+        flight_id = (connection.id, connection.version)
+        task = self._flights.get(flight_id)
+        if task is None:
+            task = asyncio.create_task(_refresh(gateway, connection))
+            self._flights[flight_id] = task
+            task.add_done_callback(lambda _: self._flights.pop(flight_id, None))
+        return await asyncio.shield(task)  # a client that hangs up must not stop a rotation half-way
+
+
+async def _refresh(gateway: Gateway, seen: ConnectionRecord) -> ConnectionRecord | Ended | Unreachable:
+    for _ in range(int(LEASE_SECONDS / _WAIT_SECONDS)):
+        owner, now = f"{gateway.worker}/{random.token(6)}", gateway.now()
+        async with gateway.database.write() as db:
+            current = await store.find_connection(db, seen.id)
+            if current is None or current.ended_at is not None:
+                return Ended((current and current.ended_reason) or "connection_gone")
+            if current.version != seen.version:
+                return current
+            leased = await store.lease_connection(
+                db, seen.id, version=seen.version, owner=owner, until=now + LEASE_SECONDS, now=now
+            )
+        if leased is not None:
+            return await _refresh_leased(gateway, leased, owner, took_over=current.lease_owner is not None)
+        await asyncio.sleep(_WAIT_SECONDS)
+    return Unreachable("refresh_busy")
+
+
+async def _refresh_leased(
+    gateway: Gateway, connection: ConnectionRecord, owner: str, *, took_over: bool
+) -> ConnectionRecord | Ended | Unreachable:
+    provider = gateway.providers.get(connection.provider)
+    if provider is None or not provider.refreshes or connection.refresh_sealed is None:
+        return await end(gateway, connection.id, "provider_token_expired")
+    try:
+        old_refresh = gateway.sealer.open(connection.refresh_sealed, "refresh", connection.provider, connection.id)
+        old_access = access_token(gateway, connection)
+    except SealBroken:
+        return await end(gateway, connection.id, "sealing_key_gone")
+    event = await gateway.outbound.converse(
+        wire.refresh(
+            provider,
+            refresh_token=old_refresh,
+            access_token=old_access,
+            scopes=connection.scopes,
+            now=gateway.now(),
+        )
+    )
+    if isinstance(event, ProviderFailed):
+        if event.kind == "refused":
+            # Taken over from a crashed owner: its rotation may have been lost on the way (decision 17 names this case).
+            reason = "provider_refresh_lost" if took_over else "provider_refused_refresh"
+            return await end(gateway, connection.id, reason)
+        async with gateway.database.write() as db:
+            await store.release_lease(db, connection.id, owner)
+        log.warning("provider_refresh_failed", connection=connection.id, reason=event.slug, detail=event.detail)
+        return Unreachable(event.slug)
+    return await _store(gateway, connection, event, old_refresh)
+
+
+async def _store(
+    gateway: Gateway, connection: ConnectionRecord, event: TokensReceived, old_refresh: Secret
+) -> ConnectionRecord | Ended | Unreachable:
+    tokens = event.tokens
+    if tokens.access_token is None:
+        return Unreachable("provider_sent_no_token")
+    refresh_token = tokens.refresh_token or old_refresh
+    access, refresh = _seal(gateway, connection.provider, connection.id, tokens.access_token, refresh_token)
+    async with gateway.database.write() as db:
+        stored = await store.store_refreshed(
+            db,
+            connection.id,
+            version=connection.version,
+            access_sealed=access,
+            refresh_sealed=refresh,
+            expires_at=tokens.expires_at,
+        )
+        current = stored or await store.find_connection(db, connection.id)
+    if current is None or current.ended_at is not None:
+        return Ended("connection_gone")
+    log.info("provider_token_refreshed", connection=connection.id, version=current.version)
+    return current
+
+
+async def end(gateway: Gateway, connection_id: str, reason: str) -> Ended:
+    """The connection and every family on it end together, at once."""
+    now = gateway.now()
+    async with gateway.database.write() as db:
+        ended = await store.end_connection(db, connection_id, reason, now)
+        families = await grants.revoke_families_of_connection(db, connection_id, reason, now)
+    await gateway.revocations.catch_up()
+    if ended is not None:
+        log.warning("connection_ended", connection=connection_id, reason=reason, families=len(families))
+    return Ended(reason)
+
+
+async def end_if_unused(gateway: Gateway, connection_id: str) -> None:
+    """After the last family is gone, the provider's tokens are revoked there too, as far as it can do that."""
+    now = gateway.now()
+    async with gateway.database.write() as db:
+        if await grants.connection_in_use(db, connection_id, now):
+            return
+        connection = await store.end_connection(db, connection_id, "unused", now)
+    if connection is None or connection.provider not in gateway.providers:
+        return
+    try:
+        refresh = connection.refresh_sealed and gateway.sealer.open(
+            connection.refresh_sealed, "refresh", connection.provider, connection.id
+        )
+        tokens = Tokens(access_token=access_token(gateway, connection), refresh_token=refresh or None)
+    except SealBroken:
+        return
+    failed = await gateway.outbound.converse(wire.revoke(gateway.providers[connection.provider], tokens))
+    if failed is not None:
+        log.warning("provider_revoke_failed", connection=connection_id, reason=failed.slug, detail=failed.detail)
+
+
+def _seal(
+    gateway: Gateway, provider_id: str, connection_id: str, access: Secret, refresh: Secret | None
+) -> tuple[bytes, bytes | None]:
+    return (
+        gateway.sealer.seal(access, "access", provider_id, connection_id),
+        gateway.sealer.seal(refresh, "refresh", provider_id, connection_id) if refresh else None,
+    )

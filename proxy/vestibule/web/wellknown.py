@@ -1,0 +1,73 @@
+"""/.well-known/*: what clients discover (RFC 8414, RFC 9728) and the key set of identity JWTs.
+
+The authorization server's metadata is at both root names that clients try. Path-inserted variants answer 404 on
+purpose: their issuer would differ from the URL they were derived from, which a strict client must refuse (RFC 8414
+§3.3), where a 404 lets it go on to the root.
+"""
+
+from litestar import Response, get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+
+from vestibule.oauth import metadata
+from vestibule.service.gateway import Gateway, Route
+from vestibule.web.cors import open_to_all, preflight
+from vestibule.web.responses import json_response
+
+_RESOURCE = "/.well-known/oauth-protected-resource"
+
+
+@get(
+    ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
+    after_request=open_to_all,
+)
+async def authorization_server(gateway: Gateway) -> Response[bytes]:
+    """RFC 8414 §3."""
+    scopes = sorted({item.id for route in gateway.routes.values() for item in route.permissions.items})
+    registration = gateway.registration
+    return _public(
+        metadata.authorization_server(gateway.issuer, dcr=registration.dcr, cimd=registration.cimd, scopes=scopes)
+    )
+
+
+@get(_RESOURCE, after_request=open_to_all)
+async def only_resource(gateway: Gateway) -> Response[bytes]:
+    """Clients that try the root first (Gemini CLI) find the route at `/`, or the only one there is."""
+    routes = list(gateway.routes.values())
+    at_root = [route for route in routes if route.config.path == "/"]
+    if not at_root and len(routes) != 1:
+        raise NotFoundException
+    return _resource(gateway, (at_root or routes)[0])
+
+
+@get(_RESOURCE + "/{path:path}", after_request=open_to_all)
+async def resource(gateway: Gateway, path: str) -> Response[bytes]:
+    """RFC 9728 §3.1: the route of exactly this path, with or without a trailing slash."""
+    for route in gateway.routes.values():
+        if route.config.path.rstrip("/") == path.rstrip("/"):
+            return _resource(gateway, route)
+    raise NotFoundException
+
+
+@get("/.well-known/jwks.json", after_request=open_to_all)
+async def jwks(gateway: Gateway) -> Response[bytes]:
+    """RFC 7517 §5: the public keys of the identity JWTs that backends receive."""
+    return _public(gateway.identity_keys.jwks())
+
+
+def _resource(gateway: Gateway, route: Route) -> Response[bytes]:
+    title = route.config.title or route.id
+    return _public(metadata.protected_resource(route.resource, gateway.issuer, title))
+
+
+def _public(document: object) -> Response[bytes]:
+    return json_response(document, headers={"cache-control": "public, max-age=300"})
+
+
+HANDLERS: list[HTTPRouteHandler] = [
+    authorization_server,
+    only_resource,
+    resource,
+    jwks,
+    preflight("/.well-known/{path:path}"),
+]
