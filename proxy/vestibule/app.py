@@ -33,6 +33,7 @@ from vestibule.service.revocations import RevocationLog
 from vestibule.storage.database import Database
 from vestibule.web import authorize, health, responses, tokens, wellknown
 from vestibule.web.cookies import Cookies
+from vestibule.web.cors import OpenEndpoints
 
 FLUSH_SECONDS = 15
 """How often `last_used_at` of keys is written."""
@@ -49,7 +50,7 @@ def build(loaded: Loaded, *, outbound: Outbound | None = None, hosts: frozenset[
     gateway = build_gateway(loaded, outbound or Outbound())
     access = Access(gateway)
     control = _control(gateway, access)
-    dispatcher = Dispatcher(gateway, access, control, hosts=hosts)
+    dispatcher = Dispatcher(gateway, access, OpenEndpoints(control), hosts=hosts)
     control.on_shutdown.append(dispatcher.close)
     return Application(dispatcher, gateway)
 
@@ -149,7 +150,7 @@ def _control(gateway: Gateway, access: Access) -> Litestar:
         ],
         dependencies={
             "gateway": Provide(lambda: gateway, sync_to_thread=False),
-            "cookies": Provide(lambda: cookies, sync_to_thread=False),
+            "jar": Provide(lambda: cookies, sync_to_thread=False),
         },
         exception_handlers={
             OAuthError: responses.oauth_refused,

@@ -156,12 +156,13 @@ class Document(Struct, frozen=True, kw_only=True):
         if len(line) > MAX_QUOTED:
             return None
         text, done, start, width = "", 0, -1, 0
-        for (left, right, is_key), places in sorted(self.tokens.get(target.line, {}).items()):
-            gap, word = line[done:left], line[left:right]
+        for token, places in sorted(self.tokens.get(target.line, {}).items()):
+            left, right, _ = token
+            gap = line[done:left]
             if left < done or not _PUNCTUATION.fullmatch(gap):
                 break
-            known = all(p in public or (p == place and not private) for p in places) and not _UNQUOTABLE.search(word)
-            if not (len(word) <= MAX_KEY if is_key else known or _REFERENCE.fullmatch(word)):
+            word = line[left:right]
+            if not _quotable(word, token, places, place, private, public):
                 word = MASK
             if left == target.start:
                 start, width = len(text + gap), len(word)
@@ -176,7 +177,20 @@ class Document(Struct, frozen=True, kw_only=True):
         return Excerpt(text=text, start=start, width=width)
 
 
-MAX_KEY = 40
+def _quotable(
+    word: str, token: Token, places: list[Place], target: Place, private: bool, public: Container[Place]
+) -> bool:
+    """Keys, but not those inside of something private: `secret: {s3cret}` is a section with a secret for a key."""
+    if _REFERENCE.fullmatch(word):
+        return True
+    if token[2]:
+        inside = any(len(place) > len(target) and place[: len(target)] == target for place in places)
+        return len(word) <= MAX_KEY and not (private and inside)
+    known = all(place in public or (place == target and not private) for place in places)
+    return known and not _UNQUOTABLE.search(word)
+
+
+MAX_KEY = 32
 """A longer key is rather a secret in the wrong place."""
 MAX_QUOTED = 300
 """A longer line is not worth quoting."""

@@ -28,6 +28,8 @@ DEVELOPMENT = "development"
 """The catalog's definition for `vestibule dev`: it signs in whoever asks."""
 
 
+_MIN_PRIVATE = 4
+"""A shorter text is part of too many words to be hidden in them."""
 _KIND = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`")
 
 
@@ -117,7 +119,8 @@ class _Providers:
         if config.client:
             texts += [config.client.secret.reveal()] if config.client.secret else []
             texts += [config.client.id] if (*place, "client", "id") in self.document.references else []
-        return sorted((form for text in texts if text for form in (text, quote(text, safe=""))), key=len, reverse=True)
+        forms = [form for text in texts if len(text) >= _MIN_PRIVATE for form in (text, quote(text, safe=""))]
+        return sorted(forms, key=len, reverse=True)
 
     def _definition(self, name: str, config: ProviderConfig) -> catalog.DefinitionFiles | None:
         source = name if config.definition is None else config.definition

@@ -16,7 +16,7 @@ def configure(*, pretty: bool = False, level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
     ]
     if pretty:
-        processors = [*shared, structlog.dev.ConsoleRenderer(pad_event_to=24)]
+        processors = [*shared, structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stderr.isatty())]
         factory: Any = structlog.PrintLoggerFactory(sys.stderr)
     else:
         serializer = structlog.processors.JSONRenderer(serializer=_encode)

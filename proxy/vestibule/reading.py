@@ -49,7 +49,7 @@ def parse(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         told = _QUOTED.sub(_without_word, error.problem or "something else")
-        raise ConfigError([_syntax(file, mark.line + 1 if mark else 1, told)]) from None
+        raise ConfigError([_syntax(file, mark.line + 1 if mark else 1, f"a syntax error: {told}")]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([_syntax(file, line, "a control character")]) from None
@@ -81,8 +81,8 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 def _without_word(match: re.Match[str]) -> str:
-    """The parser quotes characters and `<token types>`, but also names of aliases, anchors and tags, and one of those may
-    be the beginning of an unquoted secret.
+    """The parser quotes characters and `<token types>`, but also names of aliases, anchors and tags, which may be the
+    beginning of an unquoted secret.
     """
     word = match[0][1:-1]
     return match[0] if word[:1] == "<" or re.fullmatch(r"\\?.", word) else "'…'"

@@ -59,14 +59,14 @@ def test_places_know_their_lines():
 @pytest.mark.parametrize(
     ("text", "line", "found"),
     [
-        ("a: [1\nb: 2", 2, "expected ',' or ']', but got ':'"),
-        ("a:\n\t- b", 2, "found character '\\t' that cannot start any token"),
-        ("a: *nothing", 1, "found undefined alias '…'"),
-        ("a: 1\n---\nb: 2", 2, "but found another document"),
+        ("a: [1\nb: 2", 2, "a syntax error: expected ',' or ']', but got ':'"),
+        ("a:\n\t- b", 2, "a syntax error: found character '\\t' that cannot start any token"),
+        ("a: *nothing", 1, "a syntax error: found undefined alias '…'"),
+        ("a: 1\n---\nb: 2", 2, "a syntax error: but found another document"),
         ("a: \x01", 1, "a control character"),
         ('a: "\\UFFFFFFFF"', 1, "a number out of range"),
-        ("[" * 100 + "]" * 100, 1, "nesting deeper than 32 levels"),
-        ("[" + "[],\n" * 50_001 + "]", 50_000, "more than 50000 values"),
+        ("[" * 100 + "]" * 100, 1, "a syntax error: nesting deeper than 32 levels"),
+        ("[" + "[],\n" * 50_001 + "]", 50_000, "a syntax error: more than 50000 values"),
     ],
 )
 def test_syntax_errors_name_their_line(text, line, found):
@@ -98,7 +98,7 @@ def test_aliases_are_copies():
 
 
 def test_attack_duplicate_keys():
-    """YAML 1.2.2 §3.2.1.3: keys are unique; which of two parsers would take is anybody's guess. The rest is still read."""
+    """YAML 1.2.2 §3.2.1.3: keys are unique; which one a parser takes is anybody's guess. The rest is still read."""
     document = parse("a: 1\nb: {c: 1, c: 2}\na:\n  d: 1\n  d: 2\ne: 3", "f.yaml")
     assert [(p.line, p.path, p.found, p.expected, p.hint) for p in document.problems] == [
         (2, "b.c", '"c" again', "each key once", "remove one of the two; the first is in line 2"),

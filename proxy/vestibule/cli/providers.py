@@ -12,7 +12,7 @@ from rich.table import Table
 from vestibule import catalog
 from vestibule.cli.reports import render_problems
 from vestibule.documents import ConfigError
-from vestibule.provider.definition import RFC, complete
+from vestibule.provider.definition import RFC, Definition, complete
 
 
 @click.group("providers")
@@ -36,7 +36,10 @@ def show(name: str) -> None:
     """Print the effective definition of NAME, a catalog name or a path: what it extends and all defaults merged in."""
     definition = _load(name)
     click.echo("".join(f"# {document.file}\n" for document in reversed(definition.documents)), nl=False)
-    click.echo(yaml.safe_dump(complete(definition.raw), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    whole = complete(definition.raw)
+    order = [key for key in Definition.__struct_fields__ if key in whole]
+    ordered = {key: whole[key] for key in (*order, *(key for key in whole if key not in order))}
+    click.echo(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120), nl=False)
 
 
 def needs(raw: dict[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ def allowed_origin(headers: RawHeaders, origins: tuple[str, ...], issuer: str) -
     if not sent:
         return None
     origin = sent[0].decode("latin-1")
-    if len(sent) == 1 and (origin == issuer or origin in origins or "*" in origins):
+    if len(sent) == 1 and (origin == issuer or origin in origins):
         return sent[0]
     raise Forbidden("origin_not_allowed", f"Origin {origin[:100]!r} is not in the route's origins")
 

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import hmac
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
@@ -319,9 +320,11 @@ class Expression:
             raise BadTemplate(f"longer than {MAX_SOURCE_CHARS} characters")
         self.source = source
         try:
-            self._compiled = jmespath.compile(source)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # `x` without quotes: read as text today, refused by a later library
+                self._compiled = jmespath.compile(source)
             self.roots = _roots(self._compiled.parsed)
-        except (jmespath.exceptions.JMESPathError, RecursionError, ValueError) as error:
+        except (jmespath.exceptions.JMESPathError, Warning, RecursionError, ValueError) as error:
             raise BadTemplate(f"not a JMESPath expression: {str(error).splitlines()[0]}") from None
 
     def __repr__(self) -> str:

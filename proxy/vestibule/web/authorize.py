@@ -21,15 +21,15 @@ _MOST_FORM_BYTES = 65_536
 
 
 @get("/oauth/authorize")
-async def authorize(request: Asgi, gateway: Gateway, cookies: Cookies) -> Response[bytes]:
+async def authorize(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[bytes]:
     """RFC 6749 §4.1.1. Free of side effects: clients and browsers prefetch it."""
-    browser = cookies.form(request.cookies) or random.token()
+    browser = jar.form(request.cookies) or random.token()
     answer = await authorizations.begin(gateway, request.scope["query_string"], browser)
-    return _render(gateway, cookies, answer, cookies.set_form(browser))
+    return _render(gateway, jar, answer, jar.set_form(browser))
 
 
 @post("/oauth/authorize", status_code=200)
-async def decide(request: Asgi, gateway: Gateway, cookies: Cookies) -> Response[bytes]:
+async def decide(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[bytes]:
     """The consent form. Only our own page may send it, from the browser that was shown it."""
     _check_origin(request, gateway)
     body = await request.body()
@@ -39,30 +39,30 @@ async def decide(request: Asgi, gateway: Gateway, cookies: Cookies) -> Response[
     answer = await authorizations.decide(
         gateway,
         signed=form.get("request", [""])[0],
-        browser=cookies.form(request.cookies),
+        browser=jar.form(request.cookies),
         decision=form.get("decision", [""])[0],
         chosen=form.get("permission", []),
     )
-    return _render(gateway, cookies, answer)
+    return _render(gateway, jar, answer)
 
 
 @get("/oauth/callback/{provider:str}")
-async def callback(request: Asgi, gateway: Gateway, cookies: Cookies, provider: str) -> Response[bytes]:
+async def callback(request: Asgi, gateway: Gateway, jar: Cookies, provider: str) -> Response[bytes]:
     """RFC 6749 §4.1.2, as the provider's client."""
     try:
         params = parse_query(request.scope["query_string"])
     except InvalidRequest as error:
         refuse(StateInvalidPage(error.slug, error.detail))
-    arrival = await logins.complete(gateway, provider, params, cookies.logins(request.cookies))
-    return redirect(arrival.url, cookies.drop_login(arrival.login_id))
+    arrival = await logins.complete(gateway, provider, params, jar.logins(request.cookies))
+    return redirect(arrival.url, jar.drop_login(arrival.login_id))
 
 
-def _render(gateway: Gateway, cookies: Cookies, answer: Consent | Departure, *more: Cookie) -> Response[bytes]:
+def _render(gateway: Gateway, jar: Cookies, answer: Consent | Departure, *more: Cookie) -> Response[bytes]:
     if isinstance(answer, Consent):
         return page_response(pages.render(_consent_page(gateway, answer)), *more)
     if answer.cookie is None:
         return redirect(answer.url)
-    return redirect(answer.url, cookies.set_login(*answer.cookie, gateway.lifetimes.login))
+    return redirect(answer.url, jar.set_login(*answer.cookie, gateway.lifetimes.login))
 
 
 def _consent_page(gateway: Gateway, consent: Consent) -> pages.ConsentPage:

@@ -1,30 +1,42 @@
-"""CORS of the endpoints for programs: open to any origin, because nothing there depends on a cookie."""
+"""CORS of the endpoints for programs: open to any origin, because nothing there depends on a cookie.
+
+An ASGI wrapper, because Litestar's CORS is for the whole application, and the pages that people see must not have it.
+"""
 
 from typing import Any
 
-from litestar import Response, route
-from litestar.enums import HttpMethod
-from litestar.handlers import HTTPRouteHandler
-
 from vestibule.oauth.cors import ALLOWED_HEADERS, EXPOSED_HEADERS, MAX_AGE_SECONDS
 
+_OPEN = ("/oauth/token", "/oauth/revoke", "/oauth/register", "/.well-known/")
+_EVERY_ANSWER = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
+]
+_PREFLIGHT = [
+    *_EVERY_ANSWER,
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-headers", ", ".join(ALLOWED_HEADERS).encode()),
+    (b"access-control-max-age", str(MAX_AGE_SECONDS).encode()),
+]
 
-def open_to_all(response: Response[Any]) -> Response[Any]:
-    """Any origin may read this answer, refusals included; no credentials, so no cookie is ever involved."""
-    response.headers["access-control-allow-origin"] = "*"
-    response.headers["access-control-expose-headers"] = ", ".join(EXPOSED_HEADERS)
-    return response
 
+class OpenEndpoints:
+    """Answers preflights of the open endpoints and lets any origin read what they answer, refusals included."""
 
-def preflight(path: str) -> HTTPRouteHandler:
-    """OPTIONS of one path, answered without authentication."""
+    def __init__(self, app: Any) -> None:
+        self._app = app
 
-    @route(path, http_method=[HttpMethod.OPTIONS], status_code=204, name=f"preflight {path}")
-    async def answer() -> Response[None]:
-        response: Response[None] = Response(None, status_code=204)
-        response.headers["access-control-allow-methods"] = "GET, POST, OPTIONS"
-        response.headers["access-control-allow-headers"] = ", ".join(ALLOWED_HEADERS)
-        response.headers["access-control-max-age"] = str(MAX_AGE_SECONDS)
-        return open_to_all(response)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_OPEN):
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": _PREFLIGHT})
+            await send({"type": "http.response.body", "body": b""})
+        else:
 
-    return answer
+            async def opened(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": [*message.get("headers", ()), *_EVERY_ANSWER]}
+                await send(message)
+
+            await self._app(scope, receive, opened)

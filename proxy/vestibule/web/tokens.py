@@ -7,18 +7,17 @@ from vestibule.errors import InvalidClientMetadata
 from vestibule.oauth.params import parse_form
 from vestibule.service import clients, tokens
 from vestibule.service.gateway import Gateway
-from vestibule.web.cors import open_to_all, preflight
 from vestibule.web.responses import Asgi, json_response
 
 
-@post("/oauth/token", status_code=200, after_request=open_to_all)
+@post("/oauth/token", status_code=200)
 async def token(request: Asgi, gateway: Gateway) -> Response[bytes]:
     """RFC 6749 §3.2."""
     params = parse_form(await request.body(), request.headers.get("content-type", ""))
     return json_response(await tokens.issue(gateway, params, request.headers.get("authorization")))
 
 
-@post("/oauth/revoke", status_code=200, after_request=open_to_all)
+@post("/oauth/revoke", status_code=200)
 async def revoke(request: Asgi, gateway: Gateway) -> Response[bytes]:
     """RFC 7009 §2."""
     params = parse_form(await request.body(), request.headers.get("content-type", ""))
@@ -26,7 +25,7 @@ async def revoke(request: Asgi, gateway: Gateway) -> Response[bytes]:
     return json_response({})
 
 
-@post("/oauth/register", status_code=201, after_request=open_to_all)
+@post("/oauth/register", status_code=201)
 async def register(request: Asgi, gateway: Gateway) -> Response[bytes]:
     """RFC 7591 §3."""
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
@@ -34,9 +33,4 @@ async def register(request: Asgi, gateway: Gateway) -> Response[bytes]:
     return json_response(await clients.register(gateway, await request.body()), 201)
 
 
-HANDLERS: list[HTTPRouteHandler] = [
-    token,
-    revoke,
-    register,
-    *(preflight(path) for path in ("/oauth/token", "/oauth/revoke", "/oauth/register")),
-]
+HANDLERS: list[HTTPRouteHandler] = [token, revoke, register]

@@ -11,7 +11,6 @@ from litestar.handlers import HTTPRouteHandler
 
 from vestibule.oauth import metadata
 from vestibule.service.gateway import Gateway, Route
-from vestibule.web.cors import open_to_all, preflight
 from vestibule.web.responses import json_response
 
 _RESOURCE = "/.well-known/oauth-protected-resource"
@@ -19,7 +18,6 @@ _RESOURCE = "/.well-known/oauth-protected-resource"
 
 @get(
     ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
-    after_request=open_to_all,
 )
 async def authorization_server(gateway: Gateway) -> Response[bytes]:
     """RFC 8414 §3."""
@@ -30,7 +28,7 @@ async def authorization_server(gateway: Gateway) -> Response[bytes]:
     )
 
 
-@get(_RESOURCE, after_request=open_to_all)
+@get(_RESOURCE)
 async def only_resource(gateway: Gateway) -> Response[bytes]:
     """Clients that try the root first (Gemini CLI) find the route at `/`, or the only one there is."""
     routes = list(gateway.routes.values())
@@ -40,7 +38,7 @@ async def only_resource(gateway: Gateway) -> Response[bytes]:
     return _resource(gateway, (at_root or routes)[0])
 
 
-@get(_RESOURCE + "/{path:path}", after_request=open_to_all)
+@get(_RESOURCE + "/{path:path}")
 async def resource(gateway: Gateway, path: str) -> Response[bytes]:
     """RFC 9728 §3.1: the route of exactly this path, with or without a trailing slash."""
     for route in gateway.routes.values():
@@ -49,7 +47,7 @@ async def resource(gateway: Gateway, path: str) -> Response[bytes]:
     raise NotFoundException
 
 
-@get("/.well-known/jwks.json", after_request=open_to_all)
+@get("/.well-known/jwks.json")
 async def jwks(gateway: Gateway) -> Response[bytes]:
     """RFC 7517 §5: the public keys of the identity JWTs that backends receive."""
     return _public(gateway.identity_keys.jwks())
@@ -64,10 +62,4 @@ def _public(document: object) -> Response[bytes]:
     return json_response(document, headers={"cache-control": "public, max-age=300"})
 
 
-HANDLERS: list[HTTPRouteHandler] = [
-    authorization_server,
-    only_resource,
-    resource,
-    jwks,
-    preflight("/.well-known/{path:path}"),
-]
+HANDLERS: list[HTTPRouteHandler] = [authorization_server, only_resource, resource, jwks]

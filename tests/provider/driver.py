@@ -1,7 +1,7 @@
 """Definitions of the catalog, compiled as the config would, and a driver that plays the provider's side."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,7 +11,7 @@ import yaml
 
 from vestibule.model import HttpCall, HttpFailure, HttpReply, Secret
 from vestibule.provider.definition import merge
-from vestibule.provider.provider import Provider, compile_provider
+from vestibule.provider.provider import DefinitionError, Provider, compile_provider
 
 CATALOG = Path(__file__).parents[2] / "providers"
 NOW = 1_800_000_000
@@ -86,14 +86,11 @@ def lines(calls: Iterable[HttpCall]) -> list[str]:
     return [f"{call.method} {call.url}" for call in calls]
 
 
-@pytest.fixture
-def problems() -> Callable[..., list[tuple[str, str]]]:
-    """The (dotted path, message) of everything that is wrong with a definition."""
-    from vestibule.provider.provider import DefinitionError  # noqa: PLC0415
-
-    def found(raw: Any, **more: Any) -> list[tuple[str, str]]:
-        with pytest.raises(DefinitionError) as caught:
-            compiled(raw, **more)
-        return [(".".join(map(str, problem.path)), problem.message) for problem in caught.value.problems]
-
-    return found
+def problems(raw: Any, **more: Any) -> list[tuple[str, str]]:
+    """The (dotted path, message) of everything that is wrong with a definition; paths in the config start with @."""
+    with pytest.raises(DefinitionError) as caught:
+        compiled(raw, **more)
+    return [
+        (("@" if problem.source == "config" else "") + ".".join(map(str, problem.path)), problem.message)
+        for problem in caught.value.problems
+    ]
