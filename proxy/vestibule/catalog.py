@@ -25,7 +25,6 @@ _PACKAGE = Path(__file__).parent
 class DefinitionFiles(Struct, frozen=True, kw_only=True):
     """A definition with everything that it extends merged in."""
 
-    name: str
     raw: dict[str, Any]
     """`extends` resolved and removed."""
     documents: tuple[Document, ...]
@@ -54,8 +53,8 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str, relative_to: Path) -> DefinitionFiles:
-    """A catalog name, or a path to a file, relative to `relative_to`. Raises ConfigError; FileNotFoundError for a name
-    that the catalog does not have, because only the caller knows where it was written.
+    """A catalog name, or a path to a file, relative to `relative_to`. ConfigError, or FileNotFoundError when there
+    is no such definition: only the caller knows where its name was written.
     """
     path: Path | None = _path(name_or_path, relative_to)
     documents: list[Document] = []
@@ -67,14 +66,13 @@ def load(name_or_path: str, relative_to: Path) -> DefinitionFiles:
         documents.append(_read(path))
         path = _parent(documents[-1], path.parent)
     return DefinitionFiles(
-        name=paths[0].stem,
-        raw=merged(document.value for document in reversed(documents)),
+        raw=_merged(document.value for document in reversed(documents)),
         documents=tuple(documents),
         names=tuple(path.stem for path in paths if path.parent == directory()),
     )
 
 
-def merged(raws: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _merged(raws: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """From the root to the last overlay."""
     result: dict[str, Any] = {}
     for raw in raws:
@@ -83,9 +81,8 @@ def merged(raws: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _path(source: str, relative_to: Path) -> Path:
-    if not _NAME.fullmatch(source):
-        return Path(os.path.abspath(relative_to / source))  # noqa: PTH100  # resolve() fails on loops of symbolic links
-    path = directory() / f"{source}.yaml"
+    file = directory() / f"{source}.yaml" if _NAME.fullmatch(source) else relative_to / source
+    path = Path(os.path.abspath(file))  # noqa: PTH100  # resolve() fails on loops of symbolic links
     if not path.is_file():
         raise FileNotFoundError(source)
     return path

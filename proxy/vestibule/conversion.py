@@ -227,8 +227,8 @@ def _bounds(info: shapes.IntType, *, duration: bool) -> str:
     low = info.ge if info.ge is not None else None if info.gt is None else info.gt + 1
     show = _time if duration else str
     if info.le is not None:
-        return f" from {show(low or 0)} to {show(info.le)}"
-    return "" if low is None else f" of at least {show(low)}"
+        return f", from {show(low or 0)} to {show(info.le)}"
+    return "" if low is None else f", at least {show(low)}"
 
 
 def _time(seconds: int) -> str:

@@ -24,6 +24,7 @@ def server(app: Any, host: str, port: int, *, lifespan: bool = True) -> uvicorn.
         lifespan="on" if lifespan else "off",
         proxy_headers=False,
         server_header=False,
+        date_header=False,  # a backend's Date passes; the dispatcher adds one where there is none
         access_log=False,
         log_config=None,
         timeout_keep_alive=75,

@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from provider.driver import NOW
 
+from provider.driver import NOW
 from vestibule.provider.claims import problem_of
 
 GOOD = {"iss": "https://i", "aud": "c", "exp": NOW + 300, "iat": NOW, "nonce": "n", "sub": "u"}

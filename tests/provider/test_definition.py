@@ -5,8 +5,8 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from provider.driver import CATALOG, raw_of
 
+from provider.driver import CATALOG, raw_of
 from vestibule.provider.definition import OIDC, REFRESH, RFC, complete, merge
 
 TREES = st.recursive(
@@ -124,7 +124,7 @@ def test_completing_never_raises(raw):
     """What is wrong in a definition is for the type check to say."""
     defaults = copy.deepcopy((RFC, OIDC, REFRESH))
     complete(raw)
-    assert (RFC, OIDC, REFRESH) == defaults
+    assert defaults == (RFC, OIDC, REFRESH)
 
 
 @pytest.mark.parametrize("path", sorted(CATALOG.glob("*.yaml")), ids=lambda path: path.stem)

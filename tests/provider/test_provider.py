@@ -1,15 +1,16 @@
 """Compiling: every problem at once, each at its place."""
 
 import base64
+from functools import reduce
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from provider.driver import ISSUER, PLAIN, compiled, oidc, problems
 
+from provider.driver import ISSUER, PLAIN, compiled, oidc, problems
 from vestibule.model import Secret
 from vestibule.provider.definition import RFC, Definition
-from vestibule.provider.provider import DefinitionError, compile_provider
+from vestibule.provider.provider import DefinitionError, Provider, compile_provider
 
 LOOPBACK = {"base": "http://127.0.0.1:8080/dev"}
 
@@ -18,11 +19,7 @@ def over(**changes):
     """PLAIN with dotted paths (`__` for a dot) replaced."""
     raw = {}
     for path, value in changes.items():
-        node, *rest = path.split("__")[::-1]
-        value = {node: value}
-        for step in rest:
-            value = {step: value}
-        raw |= value
+        raw |= reduce(lambda inner, step: {step: inner}, reversed(path.split("__")), value)
     return raw
 
 
@@ -196,9 +193,7 @@ def test_public_client_needs_no_secret():
 
 def test_scopes_are_in_stable_order_without_repeats():
     """Default, required, the config's, then those of the permissions: the order is part of the connection's key."""
-    provider = compiled(
-        PLAIN, {"scopes": {"default": ["a", "b"], "required": ["r", "a"]}}, extra_scopes=("x", "b")
-    )
+    provider = compiled(PLAIN, {"scopes": {"default": ["a", "b"], "required": ["r", "a"]}}, extra_scopes=("x", "b"))
     assert provider.scopes_for(["z", "r", "y"]) == ("a", "b", "r", "x", "z", "y")
     assert provider.scopes_for([]) == ("a", "b", "r", "x")
     assert oidc().scopes_for([]) == ("openid", "profile", "email")
@@ -235,21 +230,33 @@ def test_issuer_may_use_a_claim():
 
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["${", "${p.x}", "a["]),
-    lambda values: st.lists(values, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["url", "form", "calls", "map", "sub", "err", "code", "auth", "headers", "pattern", "me"]),
-        values,
-        max_size=4,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["${", "${p.x}", "a["]),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["url", "form", "calls", "map", "sub", "err", "code", "auth", "headers", "pattern", "me"]),
+            values,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )
 
 
+def outcome(raw):
+    try:
+        return compile_provider("x", raw, client_id="c", client_secret=Secret("s"))
+    except DefinitionError as error:
+        return error.problems
+
+
 @given(st.dictionaries(st.sampled_from([*RFC, "oidc", "identity", "params", "title", "x"]), JUNK, max_size=5))
 def test_junk_is_refused_with_problems(raw):
     """Any YAML mapping either compiles or is a DefinitionError with at least one problem."""
-    try:
-        compile_provider("x", raw, client_id="c", client_secret=Secret("s"))
-    except DefinitionError as error:
-        assert error.problems
+    found = outcome(raw)
+    assert isinstance(found, Provider) or len(found) > 0

@@ -7,7 +7,13 @@ from vestibule.provider.urls import endpoint_problem, next_page, origin, with_qu
 
 @pytest.mark.parametrize(
     "url",
-    ["https://x.example", "https://x.example:8443/a?b=c", "http://localhost:1/a", "http://127.0.0.1/a", "http://[::1]:9/a"],
+    [
+        "https://x.example",
+        "https://x.example:8443/a?b=c",
+        "http://localhost:1/a",
+        "http://127.0.0.1/a",
+        "http://[::1]:9/a",
+    ],
 )
 def test_endpoint_may_be_called(url):
     """RFC 6749 §3.1 and §3.2; RFC 8252 §7.3 for loopback."""
@@ -53,7 +59,10 @@ def test_query_is_added_to_a_query():
     ("link", "target"),
     [
         ('<https://x.example/u?page=2>; rel="next"', "https://x.example/u?page=2"),
-        ('<https://x.example/u?page=1>; rel="prev", <https://x.example/u?page=3>; rel="next"', "https://x.example/u?page=3"),
+        (
+            '<https://x.example/u?page=1>; rel="prev", <https://x.example/u?page=3>; rel="next"',
+            "https://x.example/u?page=3",
+        ),
         ("<?page=2>; rel=next", "https://x.example/u?page=2"),
         ('</v>; title="a, b; c"; rel="last next"', "https://x.example/v"),
         ('<https://x.example/u?a=1,2>; REL="Next"', "https://x.example/u?a=1,2"),

@@ -12,7 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("vestibule.cli.check", "Read the config; show every error, or what it does."),
     "secrets": ("vestibule.cli.secrets", "Make the secrets that a config needs."),
     "keys": ("vestibule.cli.keys", "Make, list and revoke keys without a person."),
-    "clients": ("vestibule.cli.clients", "List and remove registered clients."),
+    "clients": ("vestibule.cli.clients", "Show registered clients."),
     "providers": ("vestibule.cli.providers", "Show the identity providers that are known by name."),
     "schema": ("vestibule.cli.schema", "Write the JSON Schema of the config, for editors."),
 }

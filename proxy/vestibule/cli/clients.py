@@ -1,15 +1,13 @@
 """`vestibule clients`: who has registered here."""
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
-from vestibule.cli.reports import config_option, load_or_exit
+from vestibule.cli.reports import config_option, load_or_exit, print_table
 
 
 @click.group("clients")
@@ -45,12 +43,7 @@ def show(config_path: Path) -> None:
     if not rows:
         Console(stderr=True).print("No clients yet; MCP clients register by themselves at their first sign-in.")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("id", "name", "how", "state", "last used"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    print_table(("id", "name", "how", "state", "last used"), rows)
 
 
 def _state(confirmed_at: int | None, expires_at: int | None, now: int) -> str:

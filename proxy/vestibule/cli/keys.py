@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
-from vestibule.cli.reports import config_option, load_or_exit
+from vestibule.cli.reports import config_option, load_or_exit, print_table
 
 if TYPE_CHECKING:
     from vestibule.model import KeyFacts
@@ -87,22 +85,22 @@ def show(config_path: Path, *, everything: bool) -> None:
     if not found:
         Console(stderr=True).print("No keys yet.")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("id", "kind", "holder", "route", "permissions", "created", "last used", "state"):
-        table.add_column(heading, overflow="fold")
-    for facts in found:
-        key = facts.key
-        table.add_row(
-            key.id,
-            "access token" if key.kind.value == "at" else "API key",
-            _holder(facts),
-            key.route,
-            ", ".join(key.permissions),
-            _ago(now - key.created_at),
-            _ago(now - key.last_used_at) if key.last_used_at else "never",
-            _state(facts, now),
-        )
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    print_table(
+        ("id", "kind", "holder", "route", "permissions", "created", "last used", "state"),
+        (
+            (
+                facts.key.id,
+                "access token" if facts.key.kind.value == "at" else "API key",
+                _holder(facts),
+                facts.key.route,
+                ", ".join(facts.key.permissions),
+                _ago(now - facts.key.created_at),
+                _ago(now - facts.key.last_used_at) if facts.key.last_used_at else "never",
+                _state(facts, now),
+            )
+            for facts in found
+        ),
+    )
 
 
 @command.command("revoke")

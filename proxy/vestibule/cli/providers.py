@@ -7,10 +7,9 @@ from typing import Any
 import rich_click as click
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from vestibule import catalog
-from vestibule.cli.reports import render_problems
+from vestibule.cli.reports import print_table, render_problems
 from vestibule.documents import ConfigError
 from vestibule.provider.definition import RFC, Definition, complete
 
@@ -23,11 +22,14 @@ def command() -> None:
 @command.command("list")
 def list_providers() -> None:
     """List the catalog: what each provider needs from you, and where it leaves the standards."""
-    table = Table("name", "title", "needs", "differs in", box=None, pad_edge=False, header_style="bold")
-    for name in catalog.names():
-        raw = complete(_load(name).raw)
-        table.add_row(name, str(raw.get("title", "")), ", ".join(needs(raw)), ", ".join(quirks(raw)))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    definitions = {name: complete(_load(name).raw) for name in catalog.names()}
+    print_table(
+        ("name", "title", "needs", "differs in"),
+        (
+            (name, str(raw.get("title", "")), ", ".join(needs(raw)), ", ".join(quirks(raw)))
+            for name, raw in definitions.items()
+        ),
+    )
 
 
 @command.command("show")

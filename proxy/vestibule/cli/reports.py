@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from vestibule.documents import ConfigError, Problem
@@ -36,6 +37,17 @@ def load_or_exit(path: Path) -> "Loaded":
     except ConfigError as error:
         Console(stderr=True, soft_wrap=True).print(render_problems(error.problems))
         sys.exit(1)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table without lines, on standard output; in a pipe it is as wide as it has to be, so that nothing folds."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=400)
+    console.print(table)
 
 
 def render_problems(problems: Iterable[Problem]) -> RenderableType:

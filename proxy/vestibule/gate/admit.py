@@ -50,16 +50,18 @@ async def judge(
     raise Forbidden("permission_missing" if isinstance(verdict, Missing) else "not_permitted")
 
 
-def challenge_for(route: Route, issuer: str, error: str | None, description: str, scope: tuple[str, ...]) -> bytes:
+def challenge_for(
+    route: Route, rest: bytes, issuer: str, error: str | None, description: str, scope: tuple[str, ...]
+) -> bytes:
     """WWW-Authenticate for this route: where the metadata is, and what to ask for."""
     return challenge(
-        metadata_url(route, issuer), scope=scope or route.resource.defaults, error=error, description=description
+        _metadata_url(route, rest, issuer), scope=scope or route.resource.defaults, error=error, description=description
     ).encode()
 
 
-def metadata_url(route: Route, issuer: str) -> str:
-    """RFC 9728 §3.1: the path of the resource follows the well-known part."""
-    path = route.config.path.rstrip("/")
+def _metadata_url(route: Route, rest: bytes, issuer: str) -> str:
+    """RFC 9728 §3.1: the path of the resource follows the well-known part, with the slash that the user typed."""
+    path = route.config.path.rstrip("/") + ("/" if rest == b"/" else "")
     return f"{issuer}/.well-known/oauth-protected-resource{path}"
 
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -107,7 +108,7 @@ class Dispatcher:
         if matched is None:
             raise NotRouted("no_route")
         route, rest = matched
-        exchange.route = route
+        exchange.route, exchange.rest = route, rest
         if cors.is_preflight(scope["method"], headers):
             origin = cors.allowed_origin(headers, route.config.origins, self._gateway.issuer)
             await exchange.answer(204, cors.preflight_headers(headers, origin or b"null"))
@@ -221,7 +222,9 @@ class Dispatcher:
             headers.append(
                 (
                     b"www-authenticate",
-                    admit.challenge_for(route, self._gateway.issuer, refusal.error, refusal.public, scope),
+                    admit.challenge_for(
+                        route, exchange.rest, self._gateway.issuer, refusal.error, refusal.public, scope
+                    ),
                 )
             )
         if isinstance(refusal, Unavailable):
@@ -250,16 +253,20 @@ class _Exchange:
         self.trace_id = _trace_id(scope["headers"])
         self.status = 0
         self.route: Route | None = None
+        self.rest = b""
         self.admission: Admission | None = None
         self.cors: list[tuple[bytes, bytes]] = []
         self.reason = ""
         self.detail = ""
 
     async def send(self, message: Any) -> None:
-        """ASGI send for the control plane: adds the trace id and notes the status."""
+        """ASGI send: adds the trace id and a date, and notes the status."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]}
+            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]
+            if not any(name.lower() == b"date" for name, _ in headers):
+                headers.append((b"date", formatdate(usegmt=True).encode()))  # RFC 9110 §6.6.1
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -299,6 +299,8 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
         whole.get(key) for key in ("authorize", "token", "refresh", "revoke", "identity")
     )
     client_auth, param = _at(whole, "client", "auth"), _at(whole, "scopes", "param")
+    if client_auth not in list(CREDENTIALS):
+        client_auth = "none"  # reported once, at `client.auth`, and not at every call that inherits it
     layered: dict[str, Any] = {}
 
     def credentialed(call: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ purpose: their issuer would differ from the URL they were derived from, which a 
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from msgspec import structs
 
 from vestibule.oauth import metadata
 from vestibule.service.gateway import Gateway, Route
-from vestibule.web.responses import json_response
+from vestibule.web.responses import Asgi, json_response
 
 _RESOURCE = "/.well-known/oauth-protected-resource"
 
@@ -39,11 +40,14 @@ async def only_resource(gateway: Gateway) -> Response[bytes]:
 
 
 @get(_RESOURCE + "/{path:path}")
-async def resource(gateway: Gateway, path: str) -> Response[bytes]:
-    """RFC 9728 §3.1: the route of exactly this path, with or without a trailing slash."""
+async def resource(request: Asgi, gateway: Gateway) -> Response[bytes]:
+    """RFC 9728 §3.1: the route of exactly this path. A user who typed the URL with a slash is told it with a slash:
+    `resource` has to equal what was typed (§3.3), and strict clients compare strings.
+    """
+    path = request.scope["raw_path"].decode("latin-1").removeprefix(_RESOURCE)
     for route in gateway.routes.values():
-        if route.config.path.rstrip("/") == path.rstrip("/"):
-            return _resource(gateway, route)
+        if route.config.path.rstrip("/") == path.removesuffix("/"):
+            return _resource(gateway, route, slash="/" if path.endswith("/") else "")
     raise NotFoundException
 
 
@@ -53,9 +57,9 @@ async def jwks(gateway: Gateway) -> Response[bytes]:
     return _public(gateway.identity_keys.jwks())
 
 
-def _resource(gateway: Gateway, route: Route) -> Response[bytes]:
-    title = route.config.title or route.id
-    return _public(metadata.protected_resource(route.resource, gateway.issuer, title))
+def _resource(gateway: Gateway, route: Route, slash: str = "") -> Response[bytes]:
+    typed = structs.replace(route.resource, url=route.resource.url + slash)
+    return _public(metadata.protected_resource(typed, gateway.issuer, route.config.title or route.id))
 
 
 def _public(document: object) -> Response[bytes]:
