@@ -4,7 +4,7 @@ import base64
 from functools import reduce
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider.driver import ISSUER, PLAIN, compiled, oidc, problems
@@ -255,6 +255,7 @@ def outcome(raw):
         return error.problems
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.dictionaries(st.sampled_from([*RFC, "oidc", "identity", "params", "title", "x"]), JUNK, max_size=5))
 def test_junk_is_refused_with_problems(raw):
     """Any YAML mapping either compiles or is a DefinitionError with at least one problem."""

@@ -188,7 +188,7 @@ def test_github_identity_with_organisations_over_several_pages():
     ids=str,
 )
 def test_github_organisations_need_their_scope(scopes, asked):
-    """GitHub reports the widest scope only, so `admin:org` stands for `read:org`."""
+    """docs.github.com "Normalized scopes": what another scope includes is not listed, so `admin:org` stands for all."""
     answers = [reply([]), reply([])] if asked else []
     event, _ = identify(GITHUB, github_tokens(*scopes), reply(GITHUB_USER), reply(GITHUB_EMAILS), *answers)
     assert event.identity.groups == ()
@@ -310,11 +310,16 @@ def test_sentry_refresh_names_no_scope():
     assert event.tokens.scopes == ("org:read", "project:read")
 
 
-def test_sentry_revocation():
-    """RFC 7009, credentials in the body; either token ends both."""
-    event, (call,) = run(wire.revoke(SENTRY, OLD), reply(None))
+def test_sentry_has_no_revocation():
+    """No route is known, and a POST to an unknown path would look like a success: nothing is sent."""
+    assert run(wire.revoke(SENTRY, OLD)) == (None, [])
+
+
+def test_revocation_by_default():
+    """RFC 7009 §2.1: POST, the client's credentials in the body, the refresh token."""
+    event, (call,) = run(wire.revoke(compiled(PLAIN), OLD), reply(None))
     assert event is None
-    assert (call.method, call.url) == ("POST", "https://sentry.io/oauth/revoke/")
+    assert (call.method, call.url) == ("POST", "https://plain.example/revoke")
     assert form(call) == CLIENT | {"token": "old-rt"}
 
 

@@ -21,7 +21,7 @@ FILE = "vestibule.schema.json"
 
 def config_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(config.Config, schema_hook=_secret)
-    for name, notes in _docstrings().items():
+    for name, notes in docstrings().items():
         for field, text in notes.items():
             properties = schema["$defs"].get(name, {}).get("properties", {})
             if field in properties:
@@ -42,16 +42,34 @@ def schema_text() -> str:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help=f"Write {FILE} into this directory instead of printing it.",
 )
-def command(target: Path | None) -> None:
+@click.option(
+    "--docs",
+    "documents",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="Bring the generated parts of this document up to date; may be repeated.",
+)
+def command(target: Path | None, documents: tuple[Path, ...]) -> None:
     """Print the JSON Schema of the config file.
 
     An editor with YAML support uses it when the config begins with `# yaml-language-server: $schema=<path>`.
     """
-    if target is None:
+    if target is None and not documents:
         click.echo(schema_text(), nl=False)
-        return
-    (target / FILE).write_text(schema_text(), encoding="utf-8")
-    click.echo(f"wrote {target / FILE}")
+    if target is not None:
+        _write(target / FILE, schema_text())
+    for path in documents:
+        from vestibule.cli.reference import rewrite
+
+        try:
+            _write(path, rewrite(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise click.ClickException(f"{path}: {error}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"wrote {path}")
 
 
 def _secret(kind: type) -> dict[str, Any]:
@@ -60,7 +78,7 @@ def _secret(kind: type) -> dict[str, Any]:
     raise NotImplementedError
 
 
-def _docstrings() -> dict[str, dict[str, str]]:
+def docstrings() -> dict[str, dict[str, str]]:
     """Class → field → the text below it, which Python itself does not keep."""
     notes: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(config)).body:

@@ -46,7 +46,7 @@ def run(port: int, backend: str | None) -> None:
     """Blocks until SIGINT or SIGTERM; what was made in between is deleted."""
     logs.configure(pretty=True)
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vestibule-dev-")))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vestibule.")))
         provider = stack.enter_context(serving(DevelopmentProvider().app()))
         if backend is None:
             from vestibule.dev.demo import demo_app  # noqa: PLC0415  # the mcp package is needed for the demo only
@@ -117,15 +117,15 @@ def _welcome(config: dict[str, Any], path: Path, *, demo: bool) -> Panel:
     steps = Table.grid(padding=(0, 1))
     for number, text in enumerate(
         (
-            f"Give this URL to an MCP client:  [bold cyan]{url}[/]",
-            f"For example:  [green]claude mcp add --transport http demo {url}[/]",
-            "It finds the sign-in by itself and opens your browser: choose permissions, then who you want to be.",
+            f"Give this URL to an MCP client:\n[bold cyan]{url}[/]",
+            f"For example:\n[green]claude mcp add --transport http demo {url}[/]",
+            "It finds the sign-in by itself and opens your browser:\nchoose permissions, then who you want to be.",
             "Ask it to list the notes; [bold]add_note[/] is refused until you allow [bold]write[/]."
             if demo
-            else f"Calls arrive at [bold]{config['routes'][0]['backend']}[/] with X-User-* headers, without the key.",
+            else f"Its calls arrive with X-User-* headers and without its key at\n[bold]{config['routes'][0]['backend']}[/]",
         ),
         1,
     ):
         steps.add_row(f"[dim]{number}.[/]", text)
-    note = f"[dim]Loopback only; everything is forgotten at the end (Ctrl-C). The config that runs: {path}[/]"
-    return Panel(Group(steps, "", note), title="[bold]vestibule dev[/]", border_style="cyan", padding=(1, 2))
+    note = f"[dim]Loopback only; everything is forgotten at the end (Ctrl-C). The config that runs:\n{path}[/]"
+    return Panel.fit(Group(steps, "", note), title="[bold]vestibule dev[/]", border_style="cyan", padding=(1, 2))

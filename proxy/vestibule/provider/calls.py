@@ -177,7 +177,7 @@ def document_of(reply: HttpReply) -> Any:
 
 
 def _rate_limited(reply: HttpReply) -> bool:
-    """Some answer 403 to too many requests; GitHub does (docs.github.com "Rate limits for the REST API", 2026)."""
+    """Some answer 403 to too many requests; GitHub does (docs.github.com "Rate limits for the REST API")."""
     limited = "retry-after" in reply.headers or reply.headers.get("x-ratelimit-remaining") == "0"
     return reply.status == 403 and limited  # noqa: PLR2004
 

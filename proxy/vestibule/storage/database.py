@@ -56,7 +56,13 @@ class Database:
             await asyncio.shield(connection.close())
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest version; does nothing when it is there already."""
+        """Bring the schema to the newest version; does nothing when it is there already.
+
+        A new SQLite file is for its owner only; the write-ahead log takes over its mode.
+        """
+        file = self.engine.url.database
+        if file and file != ":memory:":
+            Path(file).touch(mode=0o600)
         async with self.engine.begin() as connection:
             await connection.run_sync(_upgrade)
 
