@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
+
 from gate.backend import Backend
 from gate.running import Running, running
 

@@ -14,6 +14,8 @@ from real.processes import OWN_MODULES, Server, free_port
 ALICE = {"username": "alice", "password": "alice's long password", "name": "Alice Ng", "email": "alice@acme.example"}
 BOB = {"username": "bob", "password": "bob's long password", "name": None, "email": None}
 """Sentry sends null for both when the user hid them."""
+REDIRECT_URIS = tuple(f"http://127.0.0.1/oauth/callback{entry}" for entry in ("", "/sentry", "/revoking"))
+"""One for each name that a gateway's config gives to this provider."""
 
 
 class DjangoProvider(Server):
@@ -23,7 +25,7 @@ class DjangoProvider(Server):
         *,
         token_seconds: int = 3600,
         users: Sequence[dict[str, str | None]] = (ALICE, BOB),
-        redirect_uris: Sequence[str] = ("http://127.0.0.1/oauth/callback",),
+        redirect_uris: Sequence[str] = REDIRECT_URIS,
     ) -> None:
         """On 127.0.0.1 any port of a registered redirect URI is allowed (RFC 8252 §7.3), so ours may be new."""
         port = free_port()

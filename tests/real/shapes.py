@@ -46,7 +46,9 @@ class Shape:
     """What backends may be told: empty where the provider does not say that the address is verified."""
 
     def approving(self, *permissions: str) -> dict[str, Answer]:
-        return {"decision": f"approve:{self.provider}", "permission": permissions or ("read",), **self.answers}
+        """Without permissions: whatever is ticked beforehand."""
+        ticks: dict[str, Answer] = {"permission": permissions} if permissions else {}
+        return {"decision": f"approve:{self.provider}", **ticks, **self.answers}
 
 
 SENTRY = Shape(

@@ -178,7 +178,7 @@ def table_diagram() -> str:
 def _column(column: Column[Any]) -> str:
     marks = ((column.primary_key, "PK"), (bool(column.foreign_keys), "FK"), (column.unique, "UK"))
     keys = ", ".join(mark for applies, mark in marks if applies)
-    return f"{column.type.python_type.__name__} {column.name} {keys}".rstrip()
+    return f"{type(column.type).__name__} {column.name} {keys}".rstrip()
 
 
 def _mermaid(kind: str, lines: list[str]) -> str:

@@ -1,5 +1,7 @@
 """Who may pass: the key of a request, and the permissions that it needs. The refusals are the gate's answers."""
 
+from urllib.parse import unquote_to_bytes
+
 from vestibule.errors import BadRequest, Forbidden, KeyMissing, PermissionMissing
 from vestibule.gate.headers import RawHeaders, get_all
 from vestibule.gate.http import RequestBody
@@ -19,7 +21,8 @@ def bearer(headers: RawHeaders, query: bytes) -> str:
 
     Keys in the query are refused (OAuth 2.1 §5.1): they end up in logs, histories and Referer headers.
     """
-    if b"access_token=" in query and any(pair.startswith(b"access_token=") for pair in query.split(b"&")):
+    names = (pair.partition(b"=")[0] for pair in query.split(b"&"))
+    if any(name == b"access_token" or (b"%" in name and unquote_to_bytes(name) == b"access_token") for name in names):
         raise BadRequest("key_in_query", description="Send the key in the Authorization header, not in the query.")
     values = get_all(headers, b"authorization")
     if not values:

@@ -3,12 +3,15 @@
 MCP asks servers to validate `Origin` (DNS rebinding, streamable HTTP transport). Native clients send none.
 """
 
+import re
+
 from vestibule.errors import Forbidden
 from vestibule.gate.headers import RawHeaders, get_all
 from vestibule.oauth.cors import ALLOWED_HEADERS, EXPOSED_HEADERS, MAX_AGE_SECONDS
 
 _ALLOWED_HEADERS = ", ".join(ALLOWED_HEADERS).encode()
 _EXPOSED_HEADERS = ", ".join(EXPOSED_HEADERS).encode()
+_MCP_PARAM = re.compile(rb"mcp-param-[a-z0-9][a-z0-9-]{0,68}")
 _ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
@@ -32,7 +35,7 @@ def allowed_origin(headers: RawHeaders, origins: tuple[str, ...], issuer: str) -
 def preflight_headers(headers: RawHeaders, origin: bytes) -> list[tuple[bytes, bytes]]:
     """Headers of the answer to a preflight of an allowed origin; `Mcp-Param-*` names are allowed one by one."""
     asked = b",".join(get_all(headers, b"access-control-request-headers")).lower().split(b",")
-    params = [name.strip() for name in asked if _is_mcp_param(name.strip())]
+    params = [name.strip() for name in asked if _MCP_PARAM.fullmatch(name.strip())]
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-methods", _ALLOWED_METHODS),
@@ -50,7 +53,3 @@ def response_headers(origin: bytes | None) -> list[tuple[bytes, bytes]]:
         (b"access-control-expose-headers", _EXPOSED_HEADERS),
         (b"vary", b"Origin"),
     ]
-
-
-def _is_mcp_param(name: bytes) -> bool:
-    return name.startswith(b"mcp-param-") and len(name) < 80 and name.replace(b"-", b"").isalnum()  # noqa: PLR2004

@@ -37,6 +37,7 @@ from vestibule.service.gateway import Gateway, Route
 
 log = structlog.get_logger("vestibule.access_log")
 _TRACE_ID = 32
+_HEX = frozenset("0123456789abcdef")
 _REFUSED_METHODS = frozenset({"TRACE", "CONNECT", "TRACK"})
 
 
@@ -93,14 +94,17 @@ class Dispatcher:
         """What a strict server refuses, asked again here, because parsers differ in what they let through."""
         headers: RawHeaders = scope["headers"]
         hosts = get_all(headers, b"host")
-        if len(hosts) != 1 and scope["http_version"] != "1.0":
+        if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
             raise BadRequest("host_header")  # RFC 9112 §3.2
         if self._hosts is not None and (not hosts or hosts[0].decode("latin-1").lower() not in self._hosts):
             raise Misdirected("host_not_served")  # DNS rebinding
         if scope["method"] in _REFUSED_METHODS:
             raise BadRequest("method_refused")
-        if get_all(headers, b"transfer-encoding") and get_all(headers, b"content-length"):
+        codings = get_all(headers, b"transfer-encoding")
+        if codings and get_all(headers, b"content-length"):
             raise BadRequest("content_length_and_transfer_encoding")  # RFC 9112 §6.1: smuggling
+        if codings and [value.lower() for value in codings] != [b"chunked"]:
+            raise BadRequest("transfer_encoding_unknown")  # the coding ends here, so the backend could not undo it
 
     async def _gated(self, exchange: "_Exchange", scope: Any, receive: Any) -> None:
         headers: RawHeaders = scope["headers"]
@@ -318,6 +322,7 @@ def _trace_id(headers: RawHeaders) -> str:
     """The trace of the caller (W3C Trace Context §3.2.2.3), so that one id follows a request; else a new one."""
     for value in get_all(headers, b"traceparent"):
         parts = value.decode("latin-1").split("-")
-        if len(parts) >= 4 and len(parts[1]) == _TRACE_ID and set(parts[1]) <= set("0123456789abcdef"):  # noqa: PLR2004
+        digits = set(parts[1]) if len(parts) >= 4 and len(parts[1]) == _TRACE_ID else set()  # noqa: PLR2004
+        if digits and digits <= _HEX and digits != {"0"}:
             return parts[1]
     return random.trace_id()

@@ -33,6 +33,7 @@ _NEVER_FORWARDED = frozenset(
         b"cookie",
         b"expect",
         b"forwarded",
+        b"proxy",  # a CGI makes HTTP_PROXY of it (CVE-2016-5385)
         b"x-real-ip",
         b"x-client-ip",
         b"true-client-ip",
@@ -49,6 +50,17 @@ _NEVER_FORWARDED = frozenset(
 _NEVER_ANSWERED = frozenset({b"service-worker-allowed", b"clear-site-data"})
 """Would reach from a backend's page over to ours, which share an origin (design decision 5)."""
 _CORS = b"access-control-"
+_DOCUMENTS = frozenset(
+    {
+        b"text/html",
+        b"text/xsl",
+        b"multipart/x-mixed-replace",
+        b"unknown/unknown",
+        b"application/unknown",
+        b"*/*",
+    }
+)
+"""Besides XML. The last three are sniffed."""
 
 
 def folded(name: bytes) -> bytes:
@@ -77,9 +89,9 @@ def to_backend(
     named = connection_named(headers)
     kept = []
     for name, value in headers:
-        if name in _HOP_BY_HOP or name in named:
-            continue
         alias = folded(name)
+        if alias in _HOP_BY_HOP or name in named:
+            continue
         if alias in _NEVER_FORWARDED or alias in identity or alias.startswith(b"x-forwarded-"):
             if name == b"cookie":
                 others = without_our_cookies(value)
@@ -93,21 +105,22 @@ def to_backend(
 
 def to_client(headers: RawHeaders, *, sandbox_html: bool, cors: RawHeaders) -> list[tuple[bytes, bytes]]:
     """The backend's headers for the client. `cors` replaces the backend's own when the route decides about origins."""
-    named = connection_named([(name.lower(), value) for name, value in headers])
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = connection_named(lowered)
+    types = get_all(lowered, b"content-type")
+    chunked = bool(get_all(lowered, b"transfer-encoding"))
     kept = []
-    html = False
-    for raw_name, value in headers:
-        name = raw_name.lower()
+    for (name, value), (raw_name, _) in zip(lowered, headers, strict=True):
         if name in _HOP_BY_HOP or name in named or name in _NEVER_ANSWERED:
             continue
+        if chunked and name == b"content-length":
+            continue  # overridden, and wrong as often as not (RFC 9112 §6.3)
         if cors and name.startswith(_CORS):
             continue
-        if name == b"set-cookie" and value.lstrip().startswith(OUR_COOKIES):
-            continue
-        if name == b"content-type":
-            html = html or _renders(value)
+        if name == b"set-cookie" and value.lstrip(b" \t=").startswith(OUR_COOKIES):
+            continue  # a nameless cookie `=a=b` comes back as `a=b` (RFC 6265bis §5.8.3)
         kept.append((raw_name, value))
-    if html and sandbox_html:
+    if sandbox_html and (not types or any(map(_renders, types))):
         kept = [(name, value) for name, value in kept if name.lower() != b"content-security-policy"]
         kept.append((b"content-security-policy", b"sandbox"))
     kept.extend(cors)
@@ -120,6 +133,8 @@ def without_our_cookies(value: bytes) -> bytes:
 
 
 def _renders(content_type: bytes) -> bool:
-    """Types that a browser renders as a document with scripts."""
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind in {b"text/html", b"application/xhtml+xml", b"image/svg+xml", b"text/xml", b"application/xml"}
+    """Whether a browser may make a document with scripts of it: HTML, any XML, and what it sniffs (MIME Sniffing §7).
+    Of several types in one header browsers take the last that they understand, so any one counts.
+    """
+    kinds = [part.partition(b";")[0].strip().lower() for part in content_type.split(b",")]
+    return any(kind in _DOCUMENTS or kind.endswith((b"/xml", b"+xml")) or b"/" not in kind for kind in kinds)

@@ -87,11 +87,14 @@ async def complete(
 
 async def _admit(gateway: Gateway, provider_id: str, params: Mapping[str, str], cookies: Mapping[str, str]) -> _Login:
     """State signed, unexpired, unused, of this browser's flow; client and redirect URI still registered."""
+    provider = gateway.providers.get(provider_id)
+    if provider is None:
+        refuse(StateInvalidPage("provider_unknown"))
     try:
-        claims = gateway.state.open(params.get("state", "")).claims
+        claims = gateway.state.open(params.get(provider.definition.callback.state, "")).claims
     except BadSignature as error:
         refuse(StateInvalidPage("state_invalid", str(error)))
-    if claims.get("p") != provider_id or provider_id not in gateway.providers:
+    if claims.get("p") != provider_id:
         refuse(StateInvalidPage("state_of_other_provider"))  # mix-up (RFC 9700 §4.4)
     now = gateway.now()
     async with gateway.database.read() as db:
@@ -107,7 +110,7 @@ async def _admit(gateway: Gateway, provider_id: str, params: Mapping[str, str], 
     registered = client and any(redirect_matches(uri, request.redirect_uri) for uri in client.redirect_uris)
     if client is None or not registered or request.route not in gateway.routes:
         refuse(UnknownClientPage("client_unknown"))
-    return _Login(record=record, request=request, client=client, provider=gateway.providers[provider_id])
+    return _Login(record=record, request=request, client=client, provider=provider)
 
 
 async def _identify(gateway: Gateway, login: _Login, params: Mapping[str, str]) -> tuple[Identity, Tokens]:

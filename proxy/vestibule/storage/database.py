@@ -58,12 +58,13 @@ class Database:
     async def migrate(self) -> None:
         """Bring the schema to the newest version; does nothing when it is there already.
 
+        With the write lock from the start: of two processes that start at once, the second waits and finds it done.
         A new SQLite file is for its owner only; the write-ahead log takes over its mode.
         """
         file = self.engine.url.database
         if file and file != ":memory:":
             Path(file).touch(mode=0o600)
-        async with self.engine.begin() as connection:
+        async with self.write() as connection:
             await connection.run_sync(_upgrade)
 
     async def close(self) -> None:

@@ -4,6 +4,8 @@ from urllib.parse import parse_qs
 
 from litestar import Response, get, post
 from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from vestibule.crypto import random
 from vestibule.errors import BadRequestPage, FormExpiredPage, InvalidRequest, StateInvalidPage
@@ -21,7 +23,7 @@ _MOST_FORM_BYTES = 65_536
 
 
 @get("/oauth/authorize")
-async def authorize(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[bytes]:
+async def authorize(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
     """RFC 6749 §4.1.1. Free of side effects: clients and browsers prefetch it."""
     browser = jar.form(request.cookies) or random.token()
     answer = await authorizations.begin(gateway, request.scope["query_string"], browser)
@@ -29,7 +31,7 @@ async def authorize(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[b
 
 
 @post("/oauth/authorize", status_code=200)
-async def decide(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[bytes]:
+async def decide(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
     """The consent form. Only our own page may send it, from the browser that was shown it."""
     _check_origin(request, gateway)
     body = await request.body()
@@ -47,7 +49,9 @@ async def decide(request: Asgi, gateway: Gateway, jar: Cookies) -> Response[byte
 
 
 @get("/oauth/callback/{provider:str}")
-async def callback(request: Asgi, gateway: Gateway, jar: Cookies, provider: str) -> Response[bytes]:
+async def callback(
+    request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies], provider: FromPath[str]
+) -> Response[bytes]:
     """RFC 6749 §4.1.2, as the provider's client."""
     try:
         params = parse_query(request.scope["query_string"])

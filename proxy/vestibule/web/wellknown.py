@@ -6,6 +6,7 @@ purpose: their issuer would differ from the URL they were derived from, which a 
 """
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import structs
@@ -20,7 +21,7 @@ _RESOURCE = "/.well-known/oauth-protected-resource"
 @get(
     ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
 )
-async def authorization_server(gateway: Gateway) -> Response[bytes]:
+async def authorization_server(gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """RFC 8414 §3."""
     scopes = sorted({item.id for route in gateway.routes.values() for item in route.permissions.items})
     registration = gateway.registration
@@ -30,7 +31,7 @@ async def authorization_server(gateway: Gateway) -> Response[bytes]:
 
 
 @get(_RESOURCE)
-async def only_resource(gateway: Gateway) -> Response[bytes]:
+async def only_resource(gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """Clients that try the root first (Gemini CLI) find the route at `/`, or the only one there is."""
     routes = list(gateway.routes.values())
     at_root = [route for route in routes if route.config.path == "/"]
@@ -40,7 +41,7 @@ async def only_resource(gateway: Gateway) -> Response[bytes]:
 
 
 @get(_RESOURCE + "/{path:path}")
-async def resource(request: Asgi, gateway: Gateway) -> Response[bytes]:
+async def resource(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """RFC 9728 §3.1: the route of exactly this path. A user who typed the URL with a slash is told it with a slash:
     `resource` has to equal what was typed (§3.3), and strict clients compare strings.
     """
@@ -52,7 +53,7 @@ async def resource(request: Asgi, gateway: Gateway) -> Response[bytes]:
 
 
 @get("/.well-known/jwks.json")
-async def jwks(gateway: Gateway) -> Response[bytes]:
+async def jwks(gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """RFC 7517 §5: the public keys of the identity JWTs that backends receive."""
     return _public(gateway.identity_keys.jwks())
 
