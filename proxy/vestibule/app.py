@@ -144,6 +144,7 @@ def _control(gateway: Gateway, access: Access) -> Litestar:
             authorize.authorize,
             authorize.decide,
             authorize.callback,
+            authorize.callback_posted,
             *tokens.HANDLERS,
             *wellknown.HANDLERS,
             health.health,

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from vestibule.documents import ConfigError, Document, Place, Problem
-from vestibule.provider.definition import merge
+from vestibule.provider.defaults import merge
 from vestibule.reading import read
 
 MAX_CHAIN = 8
@@ -104,6 +104,9 @@ def _parent(document: Document, relative_to: Path) -> Path | None:
     source = document.value["extends"]
     try:
         if isinstance(source, str) and source:
+            # Only the config may name any file: what cannot be read as YAML is quoted in errors.
+            if Path(source).is_absolute() or ".." in Path(source).parts:
+                raise _refuse(document, "the name of a definition, or a path to one beside this file or below")
             return _path(source, relative_to)
     except FileNotFoundError:
         raise _refuse(document, f"one of {', '.join(names())}, or a path to a file") from None

@@ -41,7 +41,9 @@ class ProviderClient(Section, frozen=True, kw_only=True):
     id: str
     """The client id that the provider gave you."""
     secret: Secret | None = None
-    """Needed unless the definition says `client: {auth: none}`."""
+    """Needed unless the definition says `client: {auth: none}`, or authenticates with a key."""
+    key: Secret | None = None
+    """A private key in PEM, such as `${file:/run/secrets/key.pem}`, for definitions that sign (`private_key_jwt`)."""
 
 
 class ProviderConfig(Section, frozen=True, kw_only=True):

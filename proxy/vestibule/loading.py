@@ -16,10 +16,13 @@ from vestibule import catalog
 from vestibule.config import Config, ProviderConfig
 from vestibule.consistency import check, is_loopback
 from vestibule.conversion import Converted, convert
+from vestibule.crypto.jose import Signer
+from vestibule.crypto.random import ROW_ID_CHARACTERS
 from vestibule.documents import MASK, ConfigError, Document, Place, Problem
 from vestibule.interpolation import interpolate
+from vestibule.model import Secret
+from vestibule.provider.checking import Problem as DefinitionProblem
 from vestibule.provider.provider import DefinitionError, Provider, compile_provider
-from vestibule.provider.provider import Problem as DefinitionProblem
 from vestibule.reading import read
 
 __all__ = ["ConfigError", "Loaded", "load_config"]
@@ -31,6 +34,12 @@ DEVELOPMENT = "development"
 _MIN_PRIVATE = 4
 """A shorter text is part of too many words to be hidden in them."""
 _KIND = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`")
+
+
+def _state_like(provider_id: str) -> str:
+    """As long as those of `service.authorizations`, and of the same characters."""
+    claims = {"l": "x" * ROW_ID_CHARACTERS, "p": provider_id}
+    return Signer((Secret("sample"),), "state").sign(claims, expires_at=1 << 31)
 
 
 class Loaded(Struct, frozen=True):
@@ -69,7 +78,8 @@ class _Providers:
         definition = self._definition(name, config)
         if definition is None:
             return None
-        url = self.converted.parts.get(("public_url",))
+        found = self.converted.parts.get(("public_url",))
+        url = found if isinstance(found, str) else None
         if DEVELOPMENT in definition.names and url is not None and not is_loopback(url):
             expected = "a real provider: this one signs in whoever asks, so it is for loopback addresses only"
             self._report(("providers", name), expected, found=f"the definition {DEVELOPMENT}")
@@ -83,8 +93,11 @@ class _Providers:
                 definition.raw,
                 client_id=client.id,
                 client_secret=client.secret,
+                client_key=client.key,
                 params=config.params,
                 extra_scopes=config.scopes,
+                redirect_uri=None if url is None else f"{url}/oauth/callback/{name}",
+                state=_state_like(name),
             )
         except DefinitionError as error:
             for problem in error.problems:
@@ -117,7 +130,7 @@ class _Providers:
             str(config.params[key]) for key in config.params if (*place, "params", key) in self.document.references
         ]
         if config.client:
-            texts += [config.client.secret.reveal()] if config.client.secret else []
+            texts += [secret.reveal() for secret in (config.client.secret, config.client.key) if secret]
             texts += [config.client.id] if (*place, "client", "id") in self.document.references else []
         forms = [form for text in texts if len(text) >= _MIN_PRIVATE for form in (text, quote(text, safe=""))]
         return sorted(forms, key=len, reverse=True)

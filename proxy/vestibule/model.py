@@ -202,6 +202,8 @@ class ConnectionRecord(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     access_sealed: bytes
     refresh_sealed: bytes | None
+    kept_sealed: bytes | None = None
+    """What the callback or a reply said that later requests need (`Tokens.kept`), as JSON."""
     expires_at: int | None
     version: int
     lease_owner: str | None
@@ -296,6 +298,10 @@ class Tokens(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     id_token: Secret | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
+    exchanged: Mapping[str, Any] = field(default_factory=dict)
+    """Documents of the definition's `exchange` calls, by name; for identity maps too."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that the callback or a reply brought; later requests need them, so they live with the connection."""
 
     def __repr__(self) -> str:
         return f"Tokens(expires_at={self.expires_at})"

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from vestibule import catalog
 from vestibule.cli import main
-from vestibule.cli.schema import FILE
+from vestibule.cli.schema import FILE, PROVIDER_FILE
 from vestibule.cli.secrets import SECRET_BYTES
 from vestibule.config import Secrets
 from vestibule.documents import describe
@@ -162,3 +162,5 @@ def test_schema_is_printed_or_written(tmp_path):
     jsonschema.Draft202012Validator.check_schema(json.loads(printed))
     assert vestibule("schema", "--write", tmp_path).exit_code == 0
     assert (tmp_path / FILE).read_text(encoding="utf-8") == printed
+    written = json.loads((tmp_path / PROVIDER_FILE).read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(written)

@@ -89,3 +89,15 @@ def test_attack_endless_chain(workspace):
         workspace.write(f"d{n}.yaml", f"extends: ./d{n + 1}.yaml")
     with pytest.raises(ConfigError, match="at most 8 definitions"):
         catalog.load("./d0.yaml", workspace.directory)
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "../secret.yaml", "./x/../../secret.yaml"])
+def test_attack_definition_that_reads_files(workspace, source):
+    """A definition may come from anywhere; what it extends lies beside it, and no other file is opened or quoted."""
+    workspace.write("secret.yaml", "password: hush")
+    (workspace.directory / "sub").mkdir()
+    workspace.write("sub/a.yaml", f"extends: {source}\n")
+    with pytest.raises(ConfigError) as refused:
+        catalog.load("./sub/a.yaml", workspace.directory)
+    assert "beside this file" in refused.value.problems[0].expected
+    assert "hush" not in str(refused.value)

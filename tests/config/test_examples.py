@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from vestibule import catalog
-from vestibule.cli.schema import FILE, config_schema, schema_text
+from vestibule.cli.schema import FILE, PROVIDER_FILE, config_schema, provider_schema, schema_text
 from vestibule.config import Config
 from vestibule.conversion import convert
 from vestibule.loading import load_config
-from vestibule.reading import parse
+from vestibule.reading import parse, read
 
 CONFIG = Path(catalog.__file__).parents[2] / "config"
 EXAMPLES = sorted(CONFIG.glob("*.yaml"))
@@ -28,6 +28,54 @@ VALIDATOR = jsonschema.Draft202012Validator(config_schema())
 def test_the_schema_file_is_current():
     """`vestibule schema --write config` makes it."""
     assert (CONFIG / FILE).read_text(encoding="utf-8") == schema_text()
+
+
+def test_the_schema_of_definitions_is_current():
+    """The same command makes it."""
+    assert (CONFIG / PROVIDER_FILE).read_text(encoding="utf-8") == schema_text(provider_schema())
+
+
+DEFINITIONS = jsonschema.Draft202012Validator(provider_schema())
+
+
+@pytest.mark.parametrize("path", sorted(catalog.directory().glob("*.yaml")), ids=lambda path: path.stem)
+def test_definitions_validate(path):
+    """Each names the schema, so that an editor completes it, and is in order by it."""
+    document = read(path)
+    assert document.lines[0] == f"# yaml-language-server: $schema=../config/{PROVIDER_FILE}"
+    DEFINITIONS.validate(document.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("{}", True),
+        ("token: {url: null, form: {code: null, n: 5}, json: {a: {b: [x]}}, out: data}", True),
+        ("refresh: none", True),
+        ("params: {a: {from: cb.x, pattern: y}}", True),
+        ("identity: {calls: {me: {url: x, paginate: link, optional: true}}, map: {sub: me.id}}", True),
+        ("oidc: {issuer: x, nonce: off}", True),
+        ("titel: x", False),
+        ("token: {urll: x}", False),
+        ("token: {method: FETCH}", False),
+        ("pkce: S384", False),
+        ("client: {auth: bearer}", False),
+        ("identity: {map: {phone: x}}", False),
+        ("params: {a: {source: cb.x}}", False),
+        ("refresh: never", False),
+    ],
+)
+def test_the_schema_of_definitions_knows_the_language(text, valid):
+    """An overlay: nothing is required, anything may be null, and what is not of the language is marked."""
+    assert DEFINITIONS.is_valid(parse(text, "x.yaml").value) is valid
+
+
+def test_the_schema_of_definitions_explains_the_keys():
+    """Inherited keys too, and under their names in the file."""
+    definitions = provider_schema()["$defs"]
+    assert "JMESPath" in definitions["Param"]["properties"]["from"]["description"]
+    assert "predicate" in definitions["IdentityCall"]["properties"]["ok"]["description"]
+    assert "RFC 6749" in definitions["Definition"]["properties"]["token"]["description"]
 
 
 def test_the_schema_is_a_schema():

@@ -9,7 +9,7 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from vestibule.crypto.digests import b64url
-from vestibule.crypto.jose import BadSignature, IdentityKeys, Signer, UnknownKid, verify_with_jwks
+from vestibule.crypto.jose import BadKey, BadSignature, ClientKey, IdentityKeys, Signer, UnknownKid, verify_with_jwks
 from vestibule.crypto.random import row_id
 from vestibule.model import Secret
 
@@ -326,3 +326,53 @@ def test_attack_provider_token_tampered():
     forged = f"{head}.{part(msgspec.json.encode({'sub': 'eve', 'exp': EXP}))}.{signature}"
     with pytest.raises(BadSignature):
         verify_with_jwks(forged, KEYS, ALGS)
+
+
+# --- the client's own keys --------------------------------------------------------------------------------------------
+
+
+def pem(**kind):
+    return Secret(JWK.generate(**kind).export_to_pem(private_key=True, password=None).decode())
+
+
+@pytest.mark.parametrize(
+    ("alg", "material"),
+    [
+        ("RS256", pem(kty="RSA", size=2048)),
+        ("PS256", pem(kty="RSA", size=2048)),
+        ("ES256", pem(kty="EC", crv="P-256")),
+        ("ES512", pem(kty="EC", crv="P-521")),
+        ("EdDSA", pem(kty="OKP", crv="Ed25519")),
+        ("HS256", Secret("s" * 32)),
+        ("HS512", Secret("s" * 64)),
+    ],
+    ids=str,
+)
+def test_client_key_signs(alg, material):
+    """RFC 7515: a compact JWS with the algorithm that was asked for, and a `kid` if there is one."""
+    head = json.loads(base64.urlsafe_b64decode(ClientKey(alg, material).sign({"a": 1}, kid="k").split(".")[0] + "=="))
+    assert head == {"alg": alg, "typ": "JWT", "kid": "k"}
+    assert ClientKey(alg, material).sign({"a": 1}, kid=None).count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("alg", "material"),
+    [
+        ("RS256", pem(kty="RSA", size=1024)),
+        ("RS256", pem(kty="EC", crv="P-256")),
+        ("ES256", pem(kty="EC", crv="P-384")),
+        ("ES256", pem(kty="RSA", size=2048)),
+        ("EdDSA", pem(kty="EC", crv="P-256")),
+        ("ES256", Secret("not a key")),
+        ("ES256", Secret("")),
+        ("ES256", Secret(JWK.generate(kty="EC", crv="P-256").export_to_pem().decode())),
+        ("ES256", Secret(JWK.generate(kty="EC", crv="P-256").export_to_pem(private_key=True, password=b"x").decode())),
+        ("HS256", Secret("s" * 31)),
+    ],
+    ids=str,
+)
+def test_attack_client_key_that_is_none(alg, material):
+    """Too short, of another kind, public or locked: found when the config loads, and never quoted."""
+    with pytest.raises(BadKey) as refused:
+        ClientKey(alg, material)
+    assert "BEGIN" not in str(refused.value)

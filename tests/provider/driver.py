@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from vestibule.model import HttpCall, HttpFailure, HttpReply, Secret
-from vestibule.provider.definition import merge
+from vestibule.provider.defaults import merge
 from vestibule.provider.provider import DefinitionError, Provider, compile_provider
 
 CATALOG = Path(__file__).parents[2] / "providers"
 NOW = 1_800_000_000
+MOMENT = {"now": NOW, "uuid": "the-uuid"}
 REDIRECT = "https://gate.example.com/oauth/callback/x"
 ISSUER = "https://idp.example"
 METADATA = {

@@ -6,13 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provider.driver import NOW, PLAIN, REDIRECT, compiled, form, reply, run
+from provider.driver import MOMENT, PLAIN, REDIRECT, compiled, form, reply, run
 from vestibule.model import HttpFailure, HttpReply, Secret, Tokens
 from vestibule.provider import wire
 from vestibule.provider.calls import MAX_PAGES, document_of
 from vestibule.provider.flow import Identified, ProviderFailed, TokensReceived
 
-GIVEN = {"code": "the-code", "redirect_uri": REDIRECT, "verifier": "v" * 43, "now": NOW}
+GIVEN = {
+    "code": "the-code",
+    "callback": {},
+    "redirect_uri": REDIRECT,
+    "verifier": "v" * 43,
+    "scopes": (),
+    **MOMENT,
+}
 TOKENS = Tokens(access_token=Secret("the-token"), raw={"host": "evil.example", "id": "7/../8"}, scopes=("a",))
 
 
@@ -21,7 +28,7 @@ def redeem(answer, over=None):
 
 
 def identify(over, *answers, tokens=TOKENS, **more):
-    return run(wire.identify(compiled(PLAIN, over, **more), tokens, nonce="n", now=NOW), *answers)
+    return run(wire.identify(compiled(PLAIN, over, **more), tokens, nonce="n", **MOMENT), *answers)
 
 
 # --- the table of answers --------------------------------------------------------------------------------------------
@@ -165,13 +172,12 @@ def test_any_json_ends_in_an_event(document, status):
     """As JSON, of any shape, for tokens, refresh, identity and revocation alike."""
     provider = compiled(PLAIN)
     answer = reply(json.dumps(document).encode(), status)
-    token = Secret("t")
-    refreshed = wire.refresh(provider, refresh_token=token, access_token=token, scopes=(), now=NOW)
+    refreshed = wire.refresh(provider, TOKENS, scopes=(), redirect_uri=REDIRECT, **MOMENT)
     for conversation, good in (
         (wire.redeem(provider, **GIVEN), TokensReceived),
         (refreshed, TokensReceived),
-        (wire.identify(provider, TOKENS, nonce="n", now=NOW), Identified),
-        (wire.revoke(provider, TOKENS), type(None)),
+        (wire.identify(provider, TOKENS, nonce="n", **MOMENT), Identified),
+        (wire.revoke(provider, TOKENS, **MOMENT), type(None)),
     ):
         assert isinstance(run(conversation, answer)[0], good | ProviderFailed)
 
@@ -186,10 +192,17 @@ def test_body_is_a_form_or_json():
     assert form(call)["n"] == "5"
     assert "gone" not in form(call)
     assert dict(call.headers)["Content-Type"] == "application/x-www-form-urlencoded"
-    over = {"token": {"form": None, "json": {"c": "${code}", "n": 5, "gone": "${p.gone}"}}, "params": {"gone": {}}}
-    over |= {"refresh": "none"}
+    over = {"token": {"json": {"code": None, "c": "${code}", "n": 5, "gone": "${p.gone}"}}, "params": {"gone": {}}}
     _, (call,) = redeem(reply({}), over)
-    assert json.loads(call.body) == {"c": "the-code", "n": 5}
+    assert json.loads(call.body) == {
+        "client_id": "the client",
+        "client_secret": "s:cret&",
+        "grant_type": "authorization_code",
+        "redirect_uri": REDIRECT,
+        "code_verifier": "v" * 43,
+        "c": "the-code",
+        "n": 5,
+    }
     assert dict(call.headers)["Content-Type"] == "application/json"
     over["token"]["headers"] = {"content-type": "application/vnd.x+json"}
     _, (call,) = redeem(reply({}), over)
@@ -204,27 +217,19 @@ def test_attack_header_injection():
 
 
 @pytest.mark.parametrize(
-    ("url", "asked", "trusted"),
+    ("url", "asked"),
     [
-        ("https://plain.example/me", "https://plain.example/me", True),
-        ("${p.base}/me", "https://in.cluster/me", True),
-        ("${p.base}/users/${t.id|urlencode}", "https://in.cluster/users/7%2F..%2F8", True),
-        ("https://api.example?id=${t.id|urlencode}", "https://api.example?id=7%2F..%2F8", True),
-        ("https://${t.host}/me", "https://evil.example/me", False),
-        ("https://api.${t.host}/me", "https://api.evil.example/me", False),
-        ("https://in.cluster${t.at}", None, None),
-        ("${t.url}", None, None),
-        ("http://${t.host}/me", None, None),
-        ("https://good.example@${t.host}/", None, None),
+        ("https://plain.example/me", "https://plain.example/me"),
+        ("${p.base}/me", "https://in.cluster/me"),
+        ("${p.base}/users/${t.id|urlencode}", "https://in.cluster/users/7%2F..%2F8"),
+        ("https://api.example?id=${t.id|urlencode}", "https://api.example?id=7%2F..%2F8"),
     ],
 )
-def test_attack_reply_chooses_the_host(url, asked, trusted):
-    """Only origins that the admin chose are exempt from the SSRF guard; an https rule holds for all."""
+def test_host_that_the_admin_chose(url, asked):
+    """Exempt from the SSRF guard, whatever a reply adds behind it."""
     over = {"params": {"base": {"default": "https://in.cluster"}}, "identity": {"calls": {"me": {"url": url}}}}
-    answers = [reply({"id": 1})] if asked else []
-    event, calls = identify(over, *answers)
-    assert [(call.url, call.trusted) for call in calls] == ([(asked, trusted)] if asked else [])
-    assert isinstance(event, Identified if asked else ProviderFailed)
+    _, (call,) = identify(over, reply({"id": 1}))
+    assert (call.url, call.trusted) == (asked, True)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------

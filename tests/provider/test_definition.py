@@ -7,12 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.driver import CATALOG, raw_of
-from vestibule.provider.definition import OIDC, REFRESH, RFC, complete, merge
+from vestibule.provider.defaults import OIDC, REFRESH, RFC, complete, merge
+from vestibule.provider.definition import Definition
 
 TREES = st.recursive(
     st.none() | st.integers() | st.text(max_size=3),
     lambda values: st.dictionaries(st.sampled_from("abc"), values, max_size=3) | st.lists(values, max_size=2),
     max_leaves=8,
+)
+WORDS = [
+    "url",
+    "form",
+    "json",
+    "query",
+    "headers",
+    "auth",
+    "method",
+    "body",
+    "out",
+    "paginate",
+    "calls",
+    "par",
+    "jwt",
+    "iss",
+]
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["basic", "bearer", "GET", "/me", "form_post", "link", "none"]),
+    lambda values: st.dictionaries(st.sampled_from(WORDS), values, max_size=4) | st.lists(values, max_size=2),
+    max_leaves=10,
 )
 SECTIONS = st.dictionaries(st.sampled_from("abc"), TREES, max_size=3)
 
@@ -119,7 +144,7 @@ def test_revocation_without_a_url_is_none():
     assert complete({"oidc": {}})["revoke"]["url"] == "${d.revocation_endpoint}"
 
 
-@given(st.dictionaries(st.sampled_from([*RFC, "oidc", "identity"]), TREES, max_size=6))
+@given(st.dictionaries(st.sampled_from(Definition.__struct_fields__), JUNK, max_size=6))
 def test_completing_never_raises(raw):
     """What is wrong in a definition is for the type check to say."""
     defaults = copy.deepcopy((RFC, OIDC, REFRESH))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provider.driver import NOW, PLAIN, compiled, reply, run
+from provider.driver import MOMENT, PLAIN, compiled, reply, run
 from vestibule.model import Secret, Tokens
 from vestibule.provider import wire
 from vestibule.provider.flow import Identified, ProviderFailed
@@ -21,7 +21,7 @@ MAP = {
 def identify(document, over=None):
     provider = compiled(PLAIN, {"identity": {"map": MAP} | (over or {})})
     tokens = Tokens(access_token=Secret("t"))
-    return run(wire.identify(provider, tokens, nonce=None, now=NOW), reply(document))[0]
+    return run(wire.identify(provider, tokens, nonce=None, **MOMENT), reply(document))[0]
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_attack_mapping_a_secret():
 def test_identity_call_fails(status, kind):
     """RFC 6750 §3.1: 401 is the token, 403 is a scope that the definition does not ask for."""
     tokens = Tokens(access_token=Secret("t"))
-    event, _ = run(wire.identify(compiled(PLAIN), tokens, nonce=None, now=NOW), reply({"message": "no"}, status))
+    event, _ = run(wire.identify(compiled(PLAIN), tokens, nonce=None, **MOMENT), reply({"message": "no"}, status))
     assert event.kind == kind

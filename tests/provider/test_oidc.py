@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from provider.driver import ISSUER, METADATA, NOW, REDIRECT, compiled, lines, oidc, query, reply, run
+from provider.driver import ISSUER, METADATA, MOMENT, NOW, REDIRECT, compiled, lines, oidc, query, reply, run
 from provider.id_tokens import CLAIMS, EC, KEYS, OTHER, RSA, signed
 from vestibule.model import HttpFailure, Secret, Tokens
 from vestibule.provider import wire
@@ -24,13 +24,19 @@ USERINFO = {
 
 def identify(id_token, *answers, provider=None, nonce="the-nonce", metadata=METADATA):
     tokens = Tokens(access_token=Secret("at"), id_token=Secret(id_token) if id_token else None, scopes=("openid",))
-    conversation = wire.identify(provider or oidc(), tokens, nonce=nonce, now=NOW)
+    conversation = wire.identify(provider or oidc(), tokens, nonce=nonce, **MOMENT)
     return run(conversation, reply(metadata), *answers)
 
 
 def start(provider, metadata, verifier="v" * 43):
     conversation = wire.start(
-        provider, redirect_uri=REDIRECT, state="st", nonce="n", scopes=provider.scopes_for([]), verifier=verifier
+        provider,
+        redirect_uri=REDIRECT,
+        state="st",
+        nonce="n",
+        scopes=provider.scopes_for([]),
+        verifier=verifier,
+        **MOMENT,
     )
     return run(conversation, *([] if metadata is None else [metadata]))
 
@@ -88,7 +94,9 @@ def test_attack_plain_endpoint(endpoint):
     """Every endpoint is checked where it is called; the secret, the code and the token stay at home."""
     metadata = METADATA | {endpoint: "http://idp.example/x"}
     if endpoint == "token_endpoint":
-        conversation = wire.redeem(oidc(), code="c", redirect_uri=REDIRECT, verifier="v" * 43, now=NOW)
+        conversation = wire.redeem(
+            oidc(), code="c", callback={}, redirect_uri=REDIRECT, verifier="v" * 43, scopes=(), **MOMENT
+        )
         event, calls = run(conversation, reply(metadata))
     else:
         answers = [] if endpoint == "jwks_uri" else [reply(KEYS)]
@@ -242,11 +250,11 @@ def test_attack_made_up_kid():
 def test_key_set_that_cannot_be_read(keys, kind):
     """Malformed key sets never raise, and never verify."""
     tokens = Tokens(access_token=Secret("at"), id_token=Secret(signed()))
-    conversation = wire.identify(oidc(), tokens, nonce="the-nonce", now=NOW)
+    conversation = wire.identify(oidc(), tokens, nonce="the-nonce", **MOMENT)
     try:
         event, _ = run(conversation, reply(METADATA), keys)
     except IndexError:  # a set without the key is asked for once more
-        event, _ = run(wire.identify(oidc(), tokens, nonce="the-nonce", now=NOW), reply(METADATA), keys, keys)
+        event, _ = run(wire.identify(oidc(), tokens, nonce="the-nonce", **MOMENT), reply(METADATA), keys, keys)
     assert event.kind == kind
 
 

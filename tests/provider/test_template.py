@@ -1,4 +1,4 @@
-"""The writing language and the reading language."""
+"""The writing language."""
 
 import time
 from contextlib import suppress
@@ -12,7 +12,6 @@ from vestibule.provider.template import (
     MAX_FILTERS,
     MAX_RESULT_CHARS,
     BadTemplate,
-    Expression,
     Template,
     Unrenderable,
 )
@@ -202,84 +201,3 @@ def test_filters_end_in_text_or_an_error(name, value):
     except Unrenderable:
         return
     assert text is None or isinstance(text, str)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("source", ["", "a.", "[", "a[", "nope(a)", "a ==", "[" * 1990, "a" * 2001, None, 5], ids=str)
-def test_bad_expression_is_found_when_it_compiles(source):
-    """A bad JMESPath expression is an error of the definition."""
-    with pytest.raises(BadTemplate):
-        Expression(source)
-
-
-@pytest.mark.parametrize(
-    ("source", "document"),
-    [
-        ("a.b.c", None),
-        ("a[].b", {"a": None}),
-        ("a[?b].c | [0]", {}),
-        ("join(',', a)", {"a": None}),
-        ("join(',', a)", {"a": [1, None]}),
-        ("length(a)", {"a": 5}),
-        ("sort_by(a, &b)", {"a": [{"b": 1}, {"b": "x"}]}),
-        ("floor(a)", {"a": float("inf")}),
-        ("max_by(a, &b)", {"a": [1]}),
-    ],
-)
-def test_expression_that_fails_is_null(source, document):
-    """A provider's surprise must not become our exception; JMESPath over null does not raise."""
-    assert Expression(source)(document) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "holds"),
-    [
-        (None, False),
-        (False, False),
-        ("", False),
-        ([], False),
-        ({}, False),
-        (True, True),
-        (0, True),
-        ("no", True),
-        ([0], True),
-    ],
-    ids=str,
-)
-def test_truth_is_jmespaths(value, holds):
-    """JMESPath specification: false, null and what is empty are false; zero is not."""
-    assert Expression("a").holds({"a": value}) is holds
-
-
-@pytest.mark.parametrize(
-    ("source", "roots"),
-    [
-        ("a.b.c", {"a"}),
-        ("a[?b].c | [0].d", {"a"}),
-        ("a.b || c", {"a", "c"}),
-        ("(a.email && b || c).email", {"a", "b", "c"}),
-        ("[a[].login, b[].join('/', [c.login, d])][]", {"a", "b"}),
-        ("contains(a, 'x') && !b", {"a", "b"}),
-        ("{x: a, y: b.z}", {"a", "b"}),
-        ("sort_by(a, &b)[0]", {"a"}),
-        ("@", set()),
-        ("'literal'", set()),
-        ("a == b", {"a", "b"}),
-        ("*.a", set()),
-    ],
-)
-def test_roots_of_an_expression(source, roots):
-    """Only names that are looked up in the document itself, so that a misspelt one is found at load."""
-    assert Expression(source).roots == roots
-
-
-@given(st.text(alphabet="ab.[]?|&!@*()',`0 ", max_size=20))
-def test_expressions_compile_or_are_refused(source):
-    """No source raises anything but BadTemplate, no document anything at all."""
-    try:
-        expression = Expression(source)
-    except BadTemplate:
-        return
-    expression({"a": [1, {"b": "x"}]})

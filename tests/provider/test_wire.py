@@ -7,6 +7,7 @@ import pytest
 
 from provider.driver import (
     METADATA,
+    MOMENT,
     NOW,
     PLAIN,
     REDIRECT,
@@ -24,7 +25,7 @@ from vestibule.provider import wire
 from vestibule.provider.flow import CodeReturned, Denied, Identified, ProviderFailed
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-BASIC = "Basic " + base64.b64encode(b"the+client:s%3Acret%26").decode()
+BASIC = "Basic " + base64.b64encode(b"the%20client:s%3Acret%26").decode()
 CLIENT = {"client_id": "the client", "client_secret": "s:cret&"}
 CLERK = "https://clerk.example.com"
 CLERK_METADATA = {
@@ -43,25 +44,25 @@ def start(provider, *answers, scopes=()):
             nonce="the-nonce",
             scopes=provider.scopes_for(scopes),
             verifier=VERIFIER,
+            **MOMENT,
         ),
         *answers,
     )
 
 
 def redeem(provider, *answers):
-    conversation = wire.redeem(provider, code="the-code", redirect_uri=REDIRECT, verifier=VERIFIER, now=NOW)
+    conversation = wire.redeem(
+        provider, code="the-code", callback={}, redirect_uri=REDIRECT, verifier=VERIFIER, scopes=(), **MOMENT
+    )
     return run(conversation, *answers)
 
 
 def identify(provider, tokens, *answers):
-    return run(wire.identify(provider, tokens, nonce="the-nonce", now=NOW), *answers)
+    return run(wire.identify(provider, tokens, nonce="the-nonce", **MOMENT), *answers)
 
 
 def refresh(provider, *answers, scopes=("a", "b")):
-    conversation = wire.refresh(
-        provider, refresh_token=Secret("old-rt"), access_token=Secret("old-at"), scopes=scopes, now=NOW
-    )
-    return run(conversation, *answers)
+    return run(wire.refresh(provider, OLD, scopes=scopes, redirect_uri=REDIRECT, **MOMENT), *answers)
 
 
 def headers(call):
@@ -125,8 +126,8 @@ def test_github_exchange():
 @pytest.mark.parametrize(
     ("error", "kind", "slug"),
     [
-        ("bad_verification_code", "refused", "invalid_grant"),
-        ("bad_refresh_token", "refused", "invalid_grant"),
+        ("bad_verification_code", "refused", "provider_refused"),
+        ("bad_refresh_token", "refused", "provider_refused"),
         ("incorrect_client_credentials", "misconfigured", "provider_error"),
         ("redirect_uri_mismatch", "misconfigured", "provider_error"),
         ("unverified_user_email", "misconfigured", "provider_error"),
@@ -230,7 +231,7 @@ def test_github_refresh():
 
 def test_github_revocation():
     """REST API "Delete an app token": DELETE with basic authentication and a JSON body, for this token alone."""
-    event, (call,) = run(wire.revoke(GITHUB, OLD), reply(None, 204))
+    event, (call,) = run(wire.revoke(GITHUB, OLD, **MOMENT), reply(None, 204))
     assert event is None
     assert (call.method, call.url) == ("DELETE", "https://api.github.com/applications/the%20client/token")
     assert headers(call) == {"Authorization": BASIC, "Accept": "application/json", "Content-Type": "application/json"}
@@ -312,12 +313,12 @@ def test_sentry_refresh_names_no_scope():
 
 def test_sentry_has_no_revocation():
     """No route is known, and a POST to an unknown path would look like a success: nothing is sent."""
-    assert run(wire.revoke(SENTRY, OLD)) == (None, [])
+    assert run(wire.revoke(SENTRY, OLD, **MOMENT)) == (None, [])
 
 
 def test_revocation_by_default():
     """RFC 7009 §2.1: POST, the client's credentials in the body, the refresh token."""
-    event, (call,) = run(wire.revoke(compiled(PLAIN), OLD), reply(None))
+    event, (call,) = run(wire.revoke(compiled(PLAIN), OLD, **MOMENT), reply(None))
     assert event is None
     assert (call.method, call.url) == ("POST", "https://plain.example/revoke")
     assert form(call) == CLIENT | {"token": "old-rt"}
@@ -372,7 +373,7 @@ def test_clerk_life_cycle():
     assert headers(calls[1])["Authorization"] == BASIC
     assert event.tokens.refresh_token == Secret("old-rt")
 
-    event, calls = run(wire.revoke(clerk(), OLD), found, reply(None))
+    event, calls = run(wire.revoke(clerk(), OLD, **MOMENT), found, reply(None))
     assert event is None
     assert lines(calls)[1:] == [f"POST {CLERK}/revoke"]
     assert form(calls[1]) == {"token": "old-rt"}
@@ -381,7 +382,7 @@ def test_clerk_life_cycle():
 def test_no_revocation_endpoint_is_no_failure():
     """RFC 8414 §2: the endpoint is optional."""
     metadata = {key: value for key, value in CLERK_METADATA.items() if key != "revocation_endpoint"}
-    event, calls = run(wire.revoke(clerk(), OLD), reply(metadata))
+    event, calls = run(wire.revoke(clerk(), OLD, **MOMENT), reply(metadata))
     assert event is None
     assert len(calls) == 1
 
@@ -406,7 +407,7 @@ def test_development_life_cycle():
     assert event.identity.email_verified
     event, _ = refresh(provider, reply({"access_token": "d2", "refresh_token": "r2"}))
     assert event.tokens.refresh_token == Secret("r2")
-    event, (call,) = run(wire.revoke(provider, OLD), reply(None))
+    event, (call,) = run(wire.revoke(provider, OLD, **MOMENT), reply(None))
     assert (event, call.url) == (None, f"{base}/revoke")
 
 
@@ -480,24 +481,30 @@ def test_only_a_refusal_ends_a_connection(answer, kind):
 )
 def test_revocation_outcome(answer, kind):
     """RFC 7009 §2.2: the body says nothing, and a token that is invalid already is revoked."""
-    event, _ = run(wire.revoke(compiled(PLAIN), OLD), answer)
+    event, _ = run(wire.revoke(compiled(PLAIN), OLD, **MOMENT), answer)
     assert (event and event.kind) == kind
 
 
 def test_revocation_of_what_there_is():
     """RFC 7009 §2.1: the refresh token if there is one, else the access token; no call where none is defined."""
-    _, (call,) = run(wire.revoke(compiled(PLAIN), Tokens(access_token=Secret("at"))), reply(None))
+    _, (call,) = run(wire.revoke(compiled(PLAIN), Tokens(access_token=Secret("at")), **MOMENT), reply(None))
     assert form(call)["token"] == "at"
-    assert run(wire.revoke(compiled(PLAIN, {"revoke": None}), OLD)) == (None, [])
+    assert run(wire.revoke(compiled(PLAIN, {"revoke": None}), OLD, **MOMENT)) == (None, [])
 
 
 @pytest.mark.parametrize(
     ("params", "event"),
     [
-        ({"code": "c"}, CodeReturned("c")),
-        ({"code": "4/0A-x_y.z~"}, CodeReturned("4/0A-x_y.z~")),
-        ({"code": "c", "state": "s", "more": "x"}, CodeReturned("c")),
-        ({"code": "c", "iss": "https://any.example"}, CodeReturned("c")),
+        ({"code": "c"}, CodeReturned("c", {"code": "c"})),
+        ({"code": "4/0A-x_y.z~"}, CodeReturned("4/0A-x_y.z~", {"code": "4/0A-x_y.z~"})),
+        (
+            {"code": "c", "state": "s", "more": "x"},
+            CodeReturned("c", {"code": "c", "state": "s", "more": "x"}),
+        ),
+        (
+            {"code": "c", "iss": "https://any.example"},
+            CodeReturned("c", {"code": "c", "iss": "https://any.example"}),
+        ),
         ({"error": "access_denied"}, Denied("access_denied")),
         ({"error": "access_denied", "error_description": "No."}, Denied("access_denied", "No.")),
         ({"error": "access_denied", "code": "c"}, Denied("access_denied")),
@@ -523,7 +530,8 @@ def test_callback(params, event):
 def test_callback_parameter_is_renamed():
     """Three providers of the large catalog call it something else."""
     provider = compiled(PLAIN, {"callback": {"code": "auth_code"}})
-    assert wire.read_callback(provider, {"auth_code": "c", "code": "x"}) == CodeReturned("c")
+    params = {"auth_code": "c", "code": "x"}
+    assert wire.read_callback(provider, params) == CodeReturned("c", params)
 
 
 @pytest.mark.parametrize("verifier", [None, ""])
@@ -531,9 +539,11 @@ def test_attack_pkce_left_out(verifier):
     """RFC 9700 §2.1.1: without a verifier nothing is sent at all; a downgrade must not happen by omission."""
     provider = compiled(PLAIN)
     with pytest.raises(ValueError, match="verifier"):
-        next(wire.start(provider, redirect_uri=REDIRECT, state="s", nonce="n", scopes=(), verifier=verifier))
+        next(wire.start(provider, redirect_uri=REDIRECT, state="s", nonce="n", scopes=(), verifier=verifier, **MOMENT))
     with pytest.raises(ValueError, match="verifier"):
-        next(wire.redeem(provider, code="c", redirect_uri=REDIRECT, verifier=verifier, now=NOW))
+        next(
+            wire.redeem(provider, code="c", callback={}, redirect_uri=REDIRECT, verifier=verifier, scopes=(), **MOMENT)
+        )
 
 
 def test_pkce_off():
@@ -558,11 +568,11 @@ def test_authorize_url_keeps_its_own_query():
 
 def test_api_headers():
     """RFC 6750 §2.1, or whatever the definition says; a token cannot break out of its header."""
-    assert wire.api_headers(compiled(PLAIN), Secret("t")) == (("Authorization", "Bearer t"),)
+    assert wire.api_headers(compiled(PLAIN), Secret("t"), {}) == (("Authorization", "Bearer t"),)
     over = {"api": {"header": {"Authorization": None, "X-Token": "${access_token}"}}}
-    assert wire.api_headers(compiled(PLAIN, over), Secret("t")) == (("X-Token", "t"),)
+    assert wire.api_headers(compiled(PLAIN, over), Secret("t"), {}) == (("X-Token", "t"),)
     with pytest.raises(ValueError, match="header"):
-        wire.api_headers(compiled(PLAIN), Secret("t\r\nX: y"))
+        wire.api_headers(compiled(PLAIN), Secret("t\r\nX: y"), {})
 
 
 def test_nothing_secret_is_shown():

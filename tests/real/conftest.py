@@ -12,7 +12,10 @@ import pytest
 from real.django_provider import DjangoProvider
 from real.gateway import Gateway
 from real.mcp_backend import McpBackend
+from real.mock_server import MockServer
+from real.node_server import node_scripts
 from real.oidc_mock import OidcProvider
+from real.oidc_provider import CertifiedProvider
 from real.processes import Server, need
 
 HERE = Path(__file__).parent
@@ -64,6 +67,26 @@ def oidc_provider(servers_directory: Path) -> Iterator[OidcProvider]:
     """The Clerk-shaped provider; clients have to register."""
     need("oidc_provider_mock")
     with OidcProvider(servers_directory) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def scripts(servers_directory: Path) -> Path:
+    """Where servers in JavaScript run."""
+    return node_scripts(servers_directory)
+
+
+@pytest.fixture(scope="session")
+def certified_provider(scripts: Path) -> Iterator[CertifiedProvider]:
+    """The certified OpenID provider; clients have to register."""
+    with CertifiedProvider(scripts) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def mock_server(scripts: Path) -> Iterator[MockServer]:
+    """The provider whose answers can be spoilt."""
+    with MockServer(scripts) as provider:
         yield provider
 
 

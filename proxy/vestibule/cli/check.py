@@ -24,10 +24,12 @@ from vestibule.loading import Loaded, load_config
 @click.command("check")
 @config_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(config_path: Path, form: str) -> None:
+@click.option("--online", is_flag=True, help="Ask every provider too: discovery, keys, endpoints and credentials.")
+def command(config_path: Path, form: str, online: bool) -> None:
     """Read the config; show every error, or what it does.
 
-    Nothing is started, and no provider or backend is asked. The exit code is 0 for a usable config, else 1.
+    Nothing is started, and no backend is asked; providers are with --online, without anybody signing in. The exit code
+    is 0 for a usable config, else 1.
     """
     try:
         loaded = load_config(config_path, os.environ)
@@ -38,10 +40,29 @@ def command(config_path: Path, form: str) -> None:
             Console(soft_wrap=True).print(render_problems(error.problems))
         sys.exit(1)
     told = summary(loaded)
+    results = _online(loaded) if online else None
     if form == "json":
-        _print_json(told)
+        data = {} if results is None else {"ok": results.ok, "online": results.data}
+        _print_json(told | data)
     else:
-        Console(soft_wrap=not sys.stdout.isatty()).print(_render(told, config_path))
+        console = Console() if sys.stdout.isatty() else Console(width=400)
+        console.print(_render(told, config_path), soft_wrap=not sys.stdout.isatty())
+        if results is not None:
+            console.print(results.text)
+    sys.exit(0 if results is None or results.ok else 1)
+
+
+class _Online(msgspec.Struct, frozen=True):
+    ok: bool
+    data: list[dict[str, Any]]
+    text: Any
+
+
+def _online(loaded: Loaded) -> _Online:
+    from vestibule.cli import online
+
+    results = online.probed(loaded)
+    return _Online(all(result.ok for result in results), online.as_data(results), online.render(results))
 
 
 def summary(loaded: Loaded) -> dict[str, Any]:

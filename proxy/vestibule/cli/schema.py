@@ -1,13 +1,15 @@
-"""`vestibule schema`: the JSON Schema of the config, so that editors complete and explain it while it is written.
+"""`vestibule schema`: JSON Schemas of the config and of provider definitions, which editors complete and explain.
 
-Derived from `vestibule.config`; the docstrings below the fields become the descriptions. Two things are wider than the
-Structs: a duration may be text, and any text with a pattern may hold a `${…}` reference in its place.
+Derived from the Structs; the docstrings below the fields become the descriptions. Some things are wider than those: a
+duration may be text, and any text with a pattern may hold a `${…}` reference in its place. A definition is an overlay,
+so nothing in it is required and everything may be null; what is missing in the end, compiling tells.
 """
 
 import ast
 import inspect
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -15,24 +17,50 @@ import rich_click as click
 
 from vestibule import config
 from vestibule.model import Secret
+from vestibule.provider import definition
+from vestibule.provider.expression import Expression
+from vestibule.provider.pattern import Pattern
+from vestibule.provider.template import Json, Template
 
 FILE = "vestibule.schema.json"
+PROVIDER_FILE = "provider.schema.json"
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def config_schema() -> dict[str, Any]:
-    schema = msgspec.json.schema(config.Config, schema_hook=_secret)
-    for name, notes in docstrings().items():
-        for field, text in notes.items():
-            properties = schema["$defs"].get(name, {}).get("properties", {})
-            if field in properties:
-                properties[field]["description"] = text
+    schema = msgspec.json.schema(config.Config, schema_hook=_leaf)
+    _describe(schema, config)
     _widen(schema)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Vestibule config"}
-    return head | schema
+    return {"$schema": _DRAFT, "title": "Vestibule config"} | schema
 
 
-def schema_text() -> str:
-    return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
+def provider_schema() -> dict[str, Any]:
+    schema = msgspec.json.schema(definition.Definition, schema_hook=_leaf)
+    _describe(schema, definition)
+    for name, part in schema["$defs"].items():
+        part.pop("required", None)
+        for key, value in part.get("properties", {}).items():
+            part["properties"][key] = _overlay(value, short=(name, key) in _SHORT_FORMS)
+    return {"$schema": _DRAFT, "title": "Vestibule provider definition"} | schema
+
+
+_SHORT_FORMS = frozenset({("TokenCall", "out"), ("Refresh", "out"), ("Exchange", "out"), ("IdentityCall", "paginate")})
+"""Where a text stands for a section (`defaults.complete`)."""
+
+
+def _overlay(schema: dict[str, Any], *, short: bool) -> dict[str, Any]:
+    """Null deletes, in mappings too."""
+    told = {"description": schema["description"]} if "description" in schema else {}
+    schema = {key: value for key, value in schema.items() if key not in {"default", "description"}}
+    if isinstance(schema.get("additionalProperties"), dict):
+        schema["additionalProperties"] = {"anyOf": [schema["additionalProperties"], {"type": "null"}]}
+    kinds = schema["anyOf"] if set(schema) == {"anyOf"} else [schema]
+    texts = [{"type": "string"}] if short else []
+    return {"anyOf": [*(kind for kind in kinds if kind != {"type": "null"}), *texts, {"type": "null"}]} | told
+
+
+def schema_text(schema: dict[str, Any] | None = None) -> str:
+    return json.dumps(schema or config_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 @click.command("schema")
@@ -40,7 +68,7 @@ def schema_text() -> str:
     "--write",
     "target",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help=f"Write {FILE} into this directory instead of printing it.",
+    help=f"Write {FILE} and {PROVIDER_FILE} into this directory instead of printing the first.",
 )
 @click.option(
     "--docs",
@@ -58,6 +86,7 @@ def command(target: Path | None, documents: tuple[Path, ...]) -> None:
         click.echo(schema_text(), nl=False)
     if target is not None:
         _write(target / FILE, schema_text())
+        _write(target / PROVIDER_FILE, schema_text(provider_schema()))
     for path in documents:
         from vestibule.cli.reference import rewrite
 
@@ -72,16 +101,32 @@ def _write(path: Path, text: str) -> None:
     click.echo(f"wrote {path}")
 
 
-def _secret(kind: type) -> dict[str, Any]:
+def _leaf(kind: type) -> dict[str, Any]:
     if kind is Secret:
         return {"type": "string", "minLength": 1}
+    if kind is Template:
+        return {"type": ["string", "integer", "boolean"]}
+    if kind in {Expression, Pattern}:
+        return {"type": "string"}
+    if kind is Json:
+        return {"type": "object"}
     raise NotImplementedError
 
 
-def docstrings() -> dict[str, dict[str, str]]:
+def _describe(schema: dict[str, Any], module: ModuleType) -> None:
+    notes = docstrings(module)
+    for name, part in schema["$defs"].items():
+        kind = getattr(module, name)
+        told = {key: text for base in reversed(kind.__mro__) for key, text in notes.get(base.__name__, {}).items()}
+        for field in msgspec.structs.fields(kind):
+            if field.name in told:
+                part["properties"][field.encode_name]["description"] = told[field.name]
+
+
+def docstrings(module: ModuleType = config) -> dict[str, dict[str, str]]:
     """Class → field → the text below it, which Python itself does not keep."""
     notes: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(config)).body:
+    for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.ClassDef):
             continue
         fields = notes.setdefault(node.name, {})

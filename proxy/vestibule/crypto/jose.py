@@ -94,6 +94,52 @@ class IdentityKeys:
         return {"keys": [{**key.export_public(as_dict=True), "use": "sig", "alg": "ES256"} for key in self._keys]}
 
 
+class BadKey(Exception):
+    """A client key that cannot be read, or is of another kind than its algorithm needs."""
+
+
+class ClientKey:
+    """What this gateway signs with as the client of a provider (RFC 7523 §2.2): its private key, or the client secret.
+
+    Read once, when the config loads, so that a broken key is found there and not at a user's login.
+    """
+
+    def __init__(self, alg: str, material: Secret) -> None:
+        self._alg = alg
+        if alg.startswith("HS"):
+            raw, least = material.reveal().encode(), int(alg[2:]) // 8
+            if len(raw) < least:
+                raise BadKey(f"a secret of at least {least} bytes (RFC 7518 §3.2)")
+            self._key = JWK(kty="oct", k=b64url(raw))
+            return
+        try:
+            self._key = JWK.from_pem(material.reveal().encode())
+        except (ValueError, TypeError, JWException):
+            raise BadKey("a private key in PEM, without a passphrase") from None
+        if not self._key.has_private or not _signs(self._key, alg):
+            raise BadKey(f"a private key for {alg}")
+
+    def sign(self, claims: dict[str, Any], *, kid: str | None) -> str:
+        """A compact JWS."""
+        header = {"alg": self._alg, "typ": "JWT"} | ({"kid": kid} if kid else {})
+        jws = JWS(msgspec.json.encode(claims))
+        jws.allowed_algs = [self._alg]
+        jws.add_signature(self._key, protected=_compact(header))
+        serialized: str = jws.serialize(compact=True)
+        return serialized
+
+
+_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519"}
+_LEAST_RSA_BYTES = 256
+"""RFC 7518 §3.3: 2048 bits or more."""
+
+
+def _signs(key: JWK, alg: str) -> bool:
+    if alg[:2] in {"RS", "PS"}:
+        return key["kty"] == "RSA" and len(key["n"]) >= _LEAST_RSA_BYTES * 4 // 3
+    return bool(key.get("crv") == _CURVES[alg])
+
+
 def verify_with_jwks(token: str, jwks: dict[str, Any], algs: tuple[str, ...]) -> dict[str, Any]:
     """The claims of a provider's JWS if a key of its set signed it with an allowed algorithm (RFC 8725 §3.1).
 

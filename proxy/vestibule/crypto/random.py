@@ -5,6 +5,7 @@ import secrets
 from vestibule.crypto.digests import BASE62, checksum
 from vestibule.model import KeyKind
 
+ROW_ID_CHARACTERS = 20
 KEY_CHARACTERS = 43
 """43 characters of 62 carry 256 bits (RFC 6749 §10.10 asks for 128, 160 recommended)."""
 
@@ -16,7 +17,7 @@ def token(nbytes: int = 32) -> str:
 
 def row_id() -> str:
     """An opaque database id: 120 bits, 20 characters."""
-    return secrets.token_urlsafe(15)
+    return secrets.token_urlsafe(ROW_ID_CHARACTERS * 3 // 4)
 
 
 def key_text(prefix: str, kind: KeyKind) -> str:

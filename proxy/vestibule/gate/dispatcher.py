@@ -30,6 +30,7 @@ from vestibule.errors import (
 from vestibule.gate import admit, cors
 from vestibule.gate.headers import RawHeaders, folded, get_all, to_backend, to_client
 from vestibule.gate.http import Backend, ClientGone, RequestBody, until_gone
+from vestibule.gate.query import replaced
 from vestibule.policy.routes import ambiguity, is_reserved
 from vestibule.service.access import Access
 from vestibule.service.cache import Admission
@@ -143,18 +144,21 @@ class Dispatcher:
     ) -> None:
         """Exchange with the backend until it is complete or the client has left, whichever comes first."""
         backend = self._backends[route.id]
+        authorization = self._authorization(route, admission)
         added = [
             (b"host", backend.host),
             *self._forwarded(scope),
             *admission.headers,
-            *self._authorization(route, admission),
+            *authorization,
         ]
-        headers = to_backend(scope["headers"], identity=self._identity_names[route.id], added=added)
+        ours = self._identity_names[route.id].union(folded(name) for name, _ in authorization)
+        headers = to_backend(scope["headers"], identity=ours, added=added)
+        query = scope["query_string"]
+        if route.provider_token_of is not None:
+            query = replaced(query, self._access.provider_query(admission))
         if not body.empty and not get_all(headers, b"content-length"):
             headers.append((b"transfer-encoding", b"chunked"))
-        work = asyncio.create_task(
-            self._relay(exchange, backend, route, scope["method"], rest, scope["query_string"], headers, body)
-        )
+        work = asyncio.create_task(self._relay(exchange, backend, route, scope["method"], rest, query, headers, body))
         gone = asyncio.create_task(until_gone(receive, body))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,15 +11,17 @@ The order matters: a provider in trouble sends all sorts of bodies, and only a h
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urljoin
 
 import msgspec
+from msgspec import Struct
 
 from vestibule.model import Conversation, HttpCall, HttpFailure, HttpReply
-from vestibule.provider.definition import Call, Err, IdentityCall
+from vestibule.provider.definition import Call, Err, IdentityCall, Paginate, Step
 from vestibule.provider.flow import Fail, Kind
-from vestibule.provider.template import Names, Template, Unrenderable
-from vestibule.provider.urls import endpoint_problem, next_page, origin, with_query
+from vestibule.provider.talk import Talk
+from vestibule.provider.template import Names, Template, Unrenderable, text_of
+from vestibule.provider.urls import ORIGIN, endpoint_problem, next_page, origin, with_query
 
 MAX_PAGES = 10
 _MAX_DETAIL_CHARS = 200
@@ -41,33 +43,51 @@ CODES: dict[str, Kind] = {
 """What an error code means; a code that is not listed is `misconfigured`."""
 
 
-def exchange(call: Call, names: Names) -> Conversation[Any]:
+def exchange(talk: Talk, call: Call) -> Conversation[Any]:
     """Build, send, read; the document of the reply, null if it has none that can be read."""
-    request = build(call, names)
+    names = talk.names_for(call)
+    request = build(talk, call, names)
     return read(call, request, (yield request), names)
 
 
-def exchange_pages(call: IdentityCall, names: Names) -> Conversation[Any]:
-    """`exchange`, and with `paginate: link` all pages as one array (RFC 8288), at most `MAX_PAGES`.
+SKIPPED = object()
+"""Apart from null, which an unreadable reply is: what had to be answered and was not is a failure."""
+
+
+def step(talk: Talk, call: Step) -> Conversation[Any]:
+    """SKIPPED when the call does not apply, or is optional and of no use."""
+    if call.when is not None and not call.when.holds(talk.documents):
+        return SKIPPED
+    paginate = call.paginate if isinstance(call, IdentityCall) else None
+    try:
+        document = yield from (exchange(talk, call) if paginate is None else pages(talk, call, paginate))
+    except Fail as failed:
+        if call.optional and failed.event.kind != "unavailable":
+            return SKIPPED
+        raise
+    return SKIPPED if call.optional and document is None else document
+
+
+def pages(talk: Talk, call: Call, paginate: Paginate) -> Conversation[list[Any]]:
+    """All items as one array, of at most `MAX_PAGES` pages.
 
     A page on another origin is refused: the request carries the user's token.
     """
-    request = build(call, names)
+    names = talk.names_for(call)
+    first = request = build(talk, call, names)
     items: list[Any] = []
-    for _ in range(MAX_PAGES):
+    for number in range(paginate.first + 1, paginate.first + 1 + MAX_PAGES):
         reply = yield request
         document = read(call, request, reply, names)
-        if call.paginate is None:
-            return document
-        if not isinstance(document, list):
+        page = paginate.items(document)
+        if not isinstance(page, list):
             raise Fail("misconfigured", "page_not_an_array", _line(request, reply))
-        items += document
-        link = reply.headers.get("link") if isinstance(reply, HttpReply) else None
+        items += page
         try:
-            url = next_page(request.url, link)
+            url = _next(paginate, request, first, reply, document, number if page else None)
             if url is None:
                 break
-            foreign = endpoint_problem(url) is not None or origin(url) != origin(request.url)
+            foreign = endpoint_problem(url) is not None or origin(url) != origin(first.url)
         except ValueError:
             foreign = True
         if foreign:
@@ -76,29 +96,46 @@ def exchange_pages(call: IdentityCall, names: Names) -> Conversation[Any]:
     return items
 
 
+def _next(
+    paginate: Paginate, request: HttpCall, first: HttpCall, reply: object, document: Any, number: int | None
+) -> str | None:
+    """The URL of the next page; `number` is its number, if this one was not empty."""
+    if paginate.by == "link":
+        return next_page(request.url, reply.headers.get("link") if isinstance(reply, HttpReply) else None)
+    cursor: Any = number
+    if paginate.by == "cursor":
+        cursor = paginate.next and paginate.next(document)
+    if cursor is None or cursor is False or cursor == "":
+        return None
+    if paginate.param is None:
+        return urljoin(request.url, text_of(cursor))
+    return with_query(first.url, {paginate.param: text_of(cursor)})
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def build(call: Call, names: Names) -> HttpCall:
+def build(talk: Talk, call: Call, names: Names) -> HttpCall:
     headers = texts(call.headers, names)
     body = b""
+    content_type = None
     if call.form:
-        body = urlencode(texts(call.form, names)).encode()
-        content_type = "application/x-www-form-urlencoded"
-    elif call.json:
-        values = {key: value for key, part in call.json.items() if (value := part.value(names)) is not None}
+        body, content_type = urlencode(texts(call.form, names)).encode(), "application/x-www-form-urlencoded"
+    elif call.json is not None:
         try:
-            body, content_type = msgspec.json.encode(values), "application/json"
+            body, content_type = msgspec.json.encode(call.json.value(names)), "application/json"
         except ValueError:  # lone surrogates
             raise Unrenderable("a value cannot be written as JSON") from None
-    if body and not any(name.lower() == "content-type" for name in headers):
+    elif call.body is not None:
+        body = (call.body.text(names) or "").encode()
+    if body and content_type and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = content_type
     return HttpCall(
         method=call.method,
         url=with_query(endpoint(call.url, names), texts(call.query, names)),
         headers=header_pairs(headers),
         body=body,
-        trusted=_chosen_by_admin(call.url, names),
+        trusted=_chosen_by_admin(talk, call.url),
     )
 
 
@@ -126,13 +163,10 @@ def checked_endpoint(url: object, shown: str) -> str:
     return url
 
 
-def _chosen_by_admin(template: Template, names: Names) -> bool:
-    """Whether scheme, host and port come from the definition, the config or discovery, and not from a reply."""
-    return template.roots <= _ADMINS or _ORIGIN.match(template.leading(names, _ADMINS)) is not None
-
-
-_ADMINS = frozenset({"p", "client", "d"})
-_ORIGIN = re.compile(r"https?://[^/?#]+[/?#]")
+def _chosen_by_admin(talk: Talk, url: Template) -> bool:
+    """Whether scheme, host and port come from the config, the definition or discovery, not from a reply."""
+    known = talk.provider.is_admins
+    return all(map(known, url.paths)) or ORIGIN.match(url.leading(talk.names, known)) is not None
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -146,18 +180,15 @@ def read(call: Call, request: HttpCall, reply: HttpReply | HttpFailure, names: N
     if reply.status in {408, 429} or reply.status >= 500 or _rate_limited(reply):  # noqa: PLR2004
         raise Fail("unavailable", "provider_unavailable", line)
     document = document_of(reply)
-    error = call.err.code(document)
-    if error not in (None, "", False):
-        code = error if isinstance(error, str) else ""
-        told = _told(call.err, document, names)
-        slug = code if code in CODES else "provider_error"
-        raise Fail(CODES.get(code, "misconfigured"), slug, f"{line}: {told}")
+    if told := error_of(call.err, document):
+        raise Fail(told.kind, told.slug, f"{line}: {_without_secrets(told.words, names)}")
     if reply.status == 401 and call.auth == "bearer":  # noqa: PLR2004  # RFC 6750 §3.1; elsewhere it is our secret
         raise Fail("refused", "invalid_token", line)
     if not 200 <= reply.status < 300:  # noqa: PLR2004
         raise Fail("misconfigured", "provider_status", line)
     if call.ok is not None and not call.ok.holds(document):
-        raise Fail("misconfigured", "provider_not_ok", f"{line}: {_told(call.err, document, names)}")
+        words = call.err.description(document) if call.err.description else None
+        raise Fail("misconfigured", "provider_not_ok", f"{line}: {_without_secrets(str(words or ''), names)}")
     return document
 
 
@@ -186,12 +217,41 @@ def _line(request: HttpCall, reply: HttpReply | HttpFailure) -> str:
     return f"{request!r} answered {reply!r}"[:_MAX_DETAIL_CHARS]
 
 
-def _told(err: Err, document: Any, names: Names) -> str:
-    """The provider's own words for the log. Some repeat the token they refuse, so what we sent is blotted out."""
-    words = [err.code(document), err.description(document) if err.description else None]
-    text = " ".join(word for word in words if isinstance(word, str))
+class Told(Struct, frozen=True):
+    """An error in the provider's own words, which may hold anything."""
+
+    kind: Kind
+    slug: str
+    code: str
+    description: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.code} {self.description}".strip()
+
+
+def error_of(err: Err, document: Any) -> Told | None:
+    """None if there is no error in it."""
+    error = err.code(document)
+    if error in (None, "", False):
+        return None
+    code, description = (
+        str(value) if isinstance(value, str | int) else ""
+        for value in (error, err.description and err.description(document))
+    )
+    kind, slug = CODES.get(code, "misconfigured"), code if code in CODES else "provider_error"
+    if code in err.refused:
+        kind, slug = "refused", "provider_refused"
+    elif code in err.unavailable:
+        kind, slug = "unavailable", "provider_unavailable"
+    return Told(kind, slug, code, description)
+
+
+def _without_secrets(text: str, names: Names) -> str:
+    """Some repeat the token that they refuse, so what we sent is blotted out."""
+    client = names.get("client", {})
     sent = [names.get(name) for name in ("code", "verifier", "refresh_token", "access_token")]
-    for secret in (names.get("client", {}).get("secret"), *sent):
+    for secret in (client.get("secret"), client.get("jwt"), *sent):
         if secret:
             text = text.replace(secret, "***")
     return clean(text)[:_MAX_DETAIL_CHARS]

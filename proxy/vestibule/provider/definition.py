@@ -1,51 +1,46 @@
-"""The provider language as types, and its defaults written in the language itself.
+"""The provider language as types: every key, and what it means. The defaults are in `defaults`, in the language itself.
 
-"Every request has RFC defaults; YAML overlays them; null deletes a default." So the defaults are no code: `RFC`,
-`OIDC`, `CREDENTIALS` and `REFRESH` below are definitions like those of the catalog, only lower in the pile. `complete`
-piles them up; what comes out says everything about a provider, and no other module knows what a default is.
+"Every request has RFC defaults; YAML overlays them; null deletes a default." All requests are of one type (`Call`), all
+values are written by templates and read by JMESPath. What the first table of the language had and this one has not,
+because something general does it:
 
-    credentials  <  RFC  <  OIDC (if there is an `oidc` section)  <  the definition (itself: parent < child)
-
-Null stays in the pile as a mark until the very end, so that a parent's null deletes a default below it.
+- `callback.capture` and a call's `keep` are `params.<n>.from`: one place says where a value comes from, what it must
+  look like and what stands for it; whatever was read from a callback or a reply is kept with the connection.
+- `params.<n>.from: start` is gone: what has to be known before the redirect is the config's to say.
+- `introspect` is an `exchange` whose `out` yields an expiry and no access token.
+- `refresh.use` is read off the refresh request: one that names no `${refresh_token}` needs none.
+- A JSON or GET token request needs no list of parameters: the defaults go where the definition's own parameters are.
+  A `json` section moves them into the JSON body, GET into the query, and otherwise they are a form.
+- `out: data` is short for every field of a token reply below `data` (envelopes, nested tokens).
+- `err` has `refused` and `unavailable`, so that the names that a provider gave its errors need no expression.
+- `state.charset` is `state.pattern`, as everywhere; `scopes.extra` is one more parameter of `authorize.query`.
 """
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from vestibule.provider.template import BadTemplate, Expression, Template
-
-# --- the types -------------------------------------------------------------------------------------------------------
+from vestibule.provider.expression import Expression
+from vestibule.provider.pattern import Pattern
+from vestibule.provider.template import Json, Template
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sections. msgspec does not inherit `kw_only`, so each subclass says it again."""
 
 
-class Pattern:
-    """A regular expression that has to match the whole value: `https://good.example` must not admit its suffixes."""
-
-    __slots__ = ("_compiled", "source")
-
-    def __init__(self, source: object) -> None:
-        try:
-            self._compiled = re.compile(source)  # type: ignore[call-overload]  # anything else is refused below
-        except (re.error, TypeError) as error:
-            raise BadTemplate(f"not a regular expression: {error}") from None
-        self.source = source
-
-    def matches(self, text: str) -> bool:
-        return self._compiled.fullmatch(text) is not None
-
-
 class Param(Section, frozen=True, kw_only=True):
-    """A variable of the definition that the config sets: `${p.<name>}`."""
+    """A variable of the definition, `${p.<name>}` everywhere. The config may set it; then nothing else does."""
 
     default: str | None = None
+    """What stands for it when nobody sets it."""
     required: bool = False
+    """Without `from`: the config has to set it. With `from`: the callback or a reply has to bring it."""
     pattern: Pattern | None = None
+    """What the whole value must look like. Needed with `from`: a captured value could choose where secrets are sent."""
+    source: Expression | None = field(name="from", default=None)
+    """JMESPath over `cb` (the callback), `t` (the token reply) and `x` (results of `exchange`, by name). The value is
+    known from then on, kept with the connection, and read again whenever tokens are refreshed."""
 
 
 SigningAlg = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -53,22 +48,58 @@ SigningAlg = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 
 
 class Oidc(Section, frozen=True, kw_only=True):
+    """OpenID Connect: an empty section but for the issuer brings all of its defaults."""
+
     issuer: Template
     """Compared byte for byte with discovery's (OIDC Discovery §4.3) and with `iss`, where it may use `${id.…}`."""
     discovery: Template | None = None
-    """Default: the issuer and `/.well-known/openid-configuration` (OIDC Discovery §4)."""
+    """Default: the issuer and `/.well-known/openid-configuration` (OIDC Discovery §4). `off`: there is none, and every
+    URL is written down."""
+    jwks: Template
+    """Where the keys of id_tokens are; default: as discovered."""
     nonce: Literal["on", "off"]
+    """off: it is not sent and not expected (LinkedIn)."""
     id_token: Literal["required", "optional"]
+    """Whether a login without one is refused."""
     algs: Annotated[tuple[SigningAlg, ...], Meta(min_length=1)]
+    """Algorithms of id_tokens that are believed."""
     audience: Template
+    """What `aud` has to hold; default: the client id."""
 
 
-Auth = Literal["post", "basic", "none", "bearer"]
+ClientAuth = Literal["post", "basic", "none", "private_key_jwt", "client_secret_jwt", "jwt_as_secret"]
+Auth = Literal["post", "basic", "none", "private_key_jwt", "client_secret_jwt", "jwt_as_secret", "bearer"]
+
+
+class Jwt(Section, frozen=True, kw_only=True):
+    """`${client.jwt}` proves who this client is: made anew for each request that holds it (RFC 7523 §3)."""
+
+    alg: Literal["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"]
+    """HS…: signed with the client secret; all others with the private key `client.key` of the config."""
+    kid: Template | None = None
+    """Key id in the header; none by default."""
+    iss: Template
+    """Default: the client id."""
+    sub: Template
+    """Default: the client id."""
+    aud: Template
+    """Default: the issuer, or without OIDC the URL of the token endpoint."""
+    ttl: Annotated[int, Meta(gt=0, le=86400)]
+    """Seconds until `exp`."""
 
 
 class Client(Section, frozen=True, kw_only=True):
-    auth: Literal["post", "basic", "none"]
-    """How this gateway authenticates at the token endpoint (RFC 6749 §2.3.1); a call may differ with its own `auth`."""
+    """How this gateway authenticates where it has to (RFC 6749 §2.3.1, RFC 7523)."""
+
+    auth: ClientAuth
+    """post: id and secret as parameters. basic: in the header. none: the id alone. private_key_jwt and
+    client_secret_jwt: an assertion. jwt_as_secret: such a JWT in place of the secret (Apple). A call may differ."""
+    basic_user: Template
+    """User name for basic; default: the id, form-encoded (RFC 6749 §2.3.1)."""
+    basic_pass: Template
+    """Password for basic; default: the secret, form-encoded. May be empty."""
+    jwt: Jwt | None = None
+    """There by default if `auth` needs it."""
 
 
 class Scopes(Section, frozen=True, kw_only=True):
@@ -79,26 +110,42 @@ class Scopes(Section, frozen=True, kw_only=True):
     offline: tuple[str, ...] = ()
     """Needed for a refresh token; left out when discovery's `scopes_supported` does not list them."""
     sep: str
+    """Between two scopes."""
     param: str | None = None
-    """Query parameter of the authorize URL."""
+    """Query parameter of the authorize URL; null: scopes are not sent."""
+    raw: bool = False
+    """The scopes go into the URL as they are, for providers that do not decode them (then `sep` is a `+`, say)."""
 
 
-class Authorize(Section, frozen=True, kw_only=True):
-    url: Template
-    query: dict[str, Template] = {}
+class State(Section, frozen=True, kw_only=True):
+    """What the provider takes as `state`; checked when the config loads, because ours is signed and thus long."""
+
+    max: Annotated[int, Meta(gt=0)] | None = None
+    """Characters."""
+    pattern: Pattern | None = None
+    """Ours consists of letters, digits, `-`, `_` and `.`."""
 
 
-class Callback(Section, frozen=True, kw_only=True):
-    """Names of the callback's parameters (RFC 6749 §4.1.2)."""
+class Redirect(Section, frozen=True, kw_only=True):
+    """Which redirect URIs can be registered; checked when the config loads."""
 
-    code: str
-    state: str
+    https_only: bool = False
+    """Plain http is refused, on loopback too."""
+    loopback: bool = True
+    """false: neither localhost nor an IP address."""
 
 
 class Err(Section, frozen=True, kw_only=True):
+    """Which answers are errors. Read from the whole reply, whatever its status."""
+
     code: Expression
-    """Yields an RFC 6749 §5.2 code, or null when there is no error; checked whatever the HTTP status is."""
+    """Yields an RFC 6749 §5.2 code or one of the provider's own; null, false, 0 and "" are no error."""
     description: Expression | None = None
+    """For the log."""
+    refused: tuple[str, ...] = ()
+    """Codes of the provider's own that mean `invalid_grant`: the person has to sign in again."""
+    unavailable: tuple[str, ...] = ()
+    """Codes of the provider's own that mean "later"."""
 
 
 class Call(Section, frozen=True, kw_only=True):
@@ -106,236 +153,206 @@ class Call(Section, frozen=True, kw_only=True):
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: Template
+    """Its scheme, host and port must not come from a reply, except by a parameter with `from`."""
     query: dict[str, Template] = {}
     form: dict[str, Template] = {}
-    json: dict[str, Template] = {}
+    """The body as a form. With GET, the defaults are in `query` instead."""
+    json: Json | None = None
+    """The body as JSON, nested as you like. If there is such a section, the defaults are here instead."""
+    body: Template | None = None
+    """The body as text; name its type with a `Content-Type` header."""
     headers: dict[str, Template] = {}
     auth: Auth
+    """bearer: the user's token, as `api` says. Otherwise as `client.auth`."""
     ok: Expression | None = None
-    """A predicate over the reply, on top of 2xx."""
+    """A predicate over the reply, on top of 2xx (errors with status 200)."""
     err: Err
 
+    def paths(self) -> frozenset[tuple[str, ...]]:
+        """Every path that its templates use."""
+        templates = [self.url, *self.query.values(), *self.form.values(), *self.headers.values()]
+        bodies = [body for body in (self.json, self.body) if body is not None]
+        return frozenset[tuple[str, ...]]().union(*(part.paths for part in (*templates, *bodies)))
 
-class TokenOut(Section, frozen=True, kw_only=True):
-    """Where a token reply holds what (RFC 6749 §5.1, OIDC Core §3.1.3.3)."""
 
-    access_token: Expression
+class Step(Call, frozen=True, kw_only=True):
+    """A call that is not always made."""
+
+    when: Expression | None = None
+    """A predicate over the documents at hand; where it does not hold, the call is not made and its document is null."""
+    optional: bool = False
+    """A refusal makes this call's document null. Unavailability never does: a group list that cannot be read now must
+    not look like one that is empty."""
+
+
+class Authorize(Section, frozen=True, kw_only=True):
+    """The browser's way to the provider (RFC 6749 §4.1.1)."""
+
+    url: Template
+    query: dict[str, Template] = {}
+    fragment: Template | None = None
+    """The parameters come after `#<fragment>?`, for pages that route by fragment."""
+    par: Step | None = None
+    """RFC 9126: the parameters are sent in a request before the redirect. OIDC: done where discovery demands it."""
+
+
+class Hmac(Section, frozen=True, kw_only=True):
+    """HMAC-SHA-256 in hex over the other parameters: sorted by name, form-encoded, joined by `&` (Shopify)."""
+
+    param: str
+    """The parameter that holds it."""
+    key: Template
+    without: tuple[str, ...] = ()
+    """More parameters that are not signed."""
+
+
+class Callback(Section, frozen=True, kw_only=True):
+    """The browser's way back (RFC 6749 §4.1.2)."""
+
+    mode: Literal["query", "form_post"]
+    """form_post: the browser posts it (OAuth 2.0 Form Post Response Mode); `response_mode` is then sent."""
+    code: str
+    """The parameter's name."""
+    state: str
+    """The parameter's name."""
+    err: Err
+    """Over the callback's parameters (RFC 6749 §4.1.2.1)."""
+    iss: Template | None = None
+    """What `iss` must be if it comes (RFC 9207 §2.4); it must come if discovery says so. Default: the OIDC issuer."""
+    verify: Hmac | None = None
+    """A signature of the provider's over the callback."""
+
+
+class HopOut(Section, frozen=True, kw_only=True):
+    """Where an exchange's reply holds what: what is found replaces what was known."""
+
+    access_token: Expression | None = None
+    """If it is named it must be there. Null: this exchange yields no token, but perhaps an expiry."""
     refresh_token: Expression | None = None
     expires_in: Expression | None = None
+    """Seconds, as a number or as text."""
     expires_at: Expression | None = None
+    """Seconds, milliseconds or ISO 8601; used where there is no `expires_in`."""
     scope: Expression | None = None
+    """Text, separated by spaces or commas, or a list."""
     id_token: Expression | None = None
+
+
+class TokenOut(HopOut, frozen=True, kw_only=True):
+    """Where a token reply holds what (RFC 6749 §5.1, OIDC Core §3.1.3.3). As a text: the field that holds them all."""
+
+    access_token: Expression
+
+
+_Lifetime = Annotated[int, Meta(gt=0, le=100 * 366 * 86400)]
 
 
 class TokenCall(Call, frozen=True, kw_only=True):
     out: TokenOut
+    lifetime: _Lifetime | None = None
+    """Seconds; where the reply says nothing about expiry."""
+
+
+class Exchange(Step, frozen=True, kw_only=True):
+    """A further request after the token request: a long-lived token, a token for a resource, an introspection."""
+
+    out: HopOut | None = None
+    """By default as of a token reply. Null: only the document matters, `x.<name>`."""
+    lifetime: _Lifetime | None = None
+    """Seconds; where the reply brings a token and says nothing about expiry."""
+    at: tuple[Literal["login", "refresh"], ...] = ("login",)
+    """Whether it is made after the first token request, after each refresh, or both."""
 
 
 class Refresh(TokenCall, frozen=True, kw_only=True):
+    """Inherits `token`, but for what carries the code. `none`: tokens are used until they end."""
+
     rotate: Literal["auto", "replace", "keep"]
     """auto: a new refresh token replaces the old one (RFC 6749 §6). replace: the old one is spent even if no new one
     comes. keep: the first one lives on whatever comes."""
-    early: Annotated[int, Meta(ge=0, le=3600)]
-    """Seconds before expiry at which to refresh."""
+    early: Annotated[int, Meta(ge=0, le=60 * 86400)]
+    """Seconds before expiry at which to refresh; days where the access token itself is what is renewed."""
 
 
-class IdentityCall(Call, frozen=True, kw_only=True):
-    paginate: Literal["link"] | None = None
-    """Follow `Link: rel="next"` (RFC 8288) and join the pages, which must be arrays."""
-    optional: bool = False
-    """A refusal makes this call's document null. Unavailability never does: a group list that cannot be read now must
-    not look like one that is empty."""
-    when: Expression | None = None
+class Paginate(Section, frozen=True, kw_only=True):
+    """The document is the list of all items, of ten pages at most. `link` is short for `{by: link}`."""
+
+    by: Literal["link", "cursor", "page"]
+    """link: `Link: rel="next"` (RFC 8288). cursor: as `next` says. page: numbers from `first` until a page is empty."""
+    items: Expression
+    """Where a page holds its list; default: it is the list."""
+    next: Expression | None = None
+    """Where a page holds the cursor of the next, or without `param` its URL; empty at the end."""
+    param: str | None = None
+    """Query parameter of the cursor or the page number."""
+    first: Annotated[int, Meta(ge=0, le=1)] = 1
+    """Number of the first page, which is asked for without a number."""
+
+
+class IdentityCall(Step, frozen=True, kw_only=True):
+    paginate: Paginate | None = None
 
 
 class IdentityMap(Section, frozen=True, kw_only=True):
+    """JMESPath over `p`, `t`, `x`, `id`, `scopes` and the document of each identity call, by its name."""
+
     sub: Expression
     """Must be an id that is never given to anyone else; within `tenant`, if that is mapped."""
     tenant: Expression | None = None
+    """For providers whose `sub` is an id within a workspace or directory only."""
     email: Expression | None = None
     email_verified: Expression | None = None
+    """true, or "true" (Apple); anything else is false."""
     name: Expression | None = None
+    """May use `cb`, the callback, which the browser could have changed: Apple names the user there and only there."""
     login: Expression | None = None
     picture: Expression | None = None
     groups: Expression | None = None
 
 
 class IdentitySection(Section, frozen=True, kw_only=True):
+    """Who it is."""
+
     calls: dict[str, IdentityCall] = {}
     """Made in this order; each sees the documents of those before it."""
     map: IdentityMap
     allow: Expression | None = None
-    """A predicate over the same documents: who may log in at all."""
+    """A predicate over the same documents: who may log in at all (a hosted domain, an organisation)."""
 
 
 class Api(Section, frozen=True, kw_only=True):
-    header: dict[str, Template]
-    """How the provider's token is presented, by identity calls and by the gate (RFC 6750 §2.1)."""
+    """How the user's token is presented: by identity calls, by `auth: bearer`, and by the gate (RFC 6750 §2)."""
+
+    base: Template | None = None
+    """The root of the API. URLs of identity calls that begin with `/` are below it. A route's backend stays the admin's
+    to name: where the gate sends a token is no reply's business."""
+    header: dict[str, Template] = {}
+    query: dict[str, Template] = {}
 
 
 class Definition(Section, frozen=True, kw_only=True):
+    """An identity provider."""
+
     title: str
     extends: str | None = None
-    """Resolved by whoever reads the files, with `merge`."""
+    """The catalog name of another definition, or a file beside this one; this one is laid over it."""
     params: dict[str, Param] = {}
     oidc: Oidc | None = None
     client: Client
     scopes: Scopes
-    pkce: Literal["S256", "off"]
+    pkce: Literal["S256", "plain", "off"]
+    """RFC 7636. off only where the provider refuses it: unknown parameters are ignored (RFC 6749 §3.1)."""
+    state: State = State()
+    redirect: Redirect = Redirect()
     authorize: Authorize
     callback: Callback
     token: TokenCall
+    """RFC 6749 §4.1.3."""
+    exchange: dict[str, Exchange] = {}
+    """Made after `token`, in this order."""
     refresh: Refresh | Literal["none"]
-    revoke: Call | None = None
+    """RFC 6749 §6."""
+    revoke: Step | None = None
+    """RFC 7009; nothing is sent where no URL is known."""
     identity: IdentitySection
     api: Api
-
-
-# --- the defaults ----------------------------------------------------------------------------------------------------
-
-_CALL = {"headers": {"Accept": "application/json"}, "err": {"code": "error", "description": "error_description"}}
-
-RFC: dict[str, Any] = {
-    "client": {"auth": "post"},
-    "scopes": {"sep": " ", "param": "scope"},
-    "pkce": "S256",
-    "authorize": {  # RFC 6749 §4.1.1, RFC 7636 §4.3
-        "query": {
-            "response_type": "code",
-            "client_id": "${client.id}",
-            "redirect_uri": "${redirect_uri}",
-            "state": "${state}",
-            "code_challenge": "${challenge}",
-            "code_challenge_method": "${challenge_method}",
-        }
-    },
-    "callback": {"code": "code", "state": "state"},
-    "token": _CALL  # RFC 6749 §4.1.3, §5.1; RFC 7636 §4.5
-    | {
-        "method": "POST",
-        "form": {
-            "grant_type": "authorization_code",
-            "code": "${code}",
-            "redirect_uri": "${redirect_uri}",
-            "code_verifier": "${verifier}",
-        },
-        "out": {
-            name: name for name in ("access_token", "refresh_token", "expires_in", "expires_at", "scope", "id_token")
-        },
-    },
-    "refresh": {"rotate": "auto", "early": 120},
-    "revoke": _CALL  # RFC 7009 §2.1: revoking the refresh token ends what it gave
-    | {"method": "POST", "form": {"token": "${refresh_token ?? access_token}"}},
-    "api": {"header": {"Authorization": "Bearer ${access_token}"}},
-}
-
-REFRESH: dict[str, Any] = {  # RFC 6749 §6, on top of the token call; without `scope` the scope stays as granted
-    "form": {
-        "grant_type": "refresh_token",
-        "refresh_token": "${refresh_token}",
-        "code": None,
-        "redirect_uri": None,
-        "code_verifier": None,
-    }
-}
-
-IDENTITY_CALL: dict[str, Any] = _CALL | {"method": "GET", "auth": "bearer"}
-
-_PERSON = "(userinfo.email && userinfo || id)"  # an address and its verification must come from the same document
-
-OIDC: dict[str, Any] = {  # OIDC Core §3.1.2.1, §3.1.3.7, §5.1, §5.3; Discovery §3
-    "oidc": {
-        "nonce": "on",
-        "id_token": "required",
-        "algs": ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
-        "audience": "${client.id}",
-    },
-    "authorize": {"url": "${d.authorization_endpoint}", "query": {"nonce": "${nonce}"}},
-    "token": {"url": "${d.token_endpoint}"},
-    "revoke": {"url": "${d.revocation_endpoint}"},
-    "identity": {
-        "calls": {"userinfo": {"url": "${d.userinfo_endpoint}", "when": "d.userinfo_endpoint"}},
-        "map": {
-            "sub": "id.sub || userinfo.sub",
-            "email": f"{_PERSON}.email",
-            "email_verified": f"{_PERSON}.email_verified",
-            "name": "userinfo.name || id.name",
-            "login": "userinfo.preferred_username || id.preferred_username",
-            "picture": "userinfo.picture || id.picture",
-            "groups": "(userinfo.groups || id.groups)[]",
-        },
-    },
-}
-
-CREDENTIALS: dict[str, dict[str, Any]] = {
-    "post": {"form": {"client_id": "${client.id}", "client_secret": "${client.secret}"}},
-    "basic": {"headers": {"Authorization": "Basic ${client.basic}"}},
-    "none": {"form": {"client_id": "${client.id}"}},
-}
-"""RFC 6749 §2.3.1 and §3.2.1, as the lowest layer of a call: a renamed parameter is an overlay like any other. The
-fourth, `bearer`, is `api.header`."""
-
-
-# --- piling up -------------------------------------------------------------------------------------------------------
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`: mappings merge, everything else replaces, null deletes.
-
-    A null is kept as a mark, because `base` may itself be laid over defaults that the null is meant for; `complete`
-    drops the marks. Neither argument is changed.
-    """
-    return base | {
-        key: merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        for key, value in over.items()
-    }
-
-
-def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A definition with every default written out. Takes anything; what is wrong in it is left for the type check."""
-    whole = merge(RFC, OIDC) if isinstance(raw.get("oidc"), dict) else RFC
-    whole = merge(whole, dict(raw))
-    authorize, token, refresh, revoke, identity = (
-        whole.get(key) for key in ("authorize", "token", "refresh", "revoke", "identity")
-    )
-    client_auth, param = _at(whole, "client", "auth"), _at(whole, "scopes", "param")
-    if client_auth not in list(CREDENTIALS):
-        client_auth = "none"  # reported once, at `client.auth`, and not at every call that inherits it
-    layered: dict[str, Any] = {}
-
-    def credentialed(call: dict[str, Any]) -> dict[str, Any]:
-        auth = call.get("auth", client_auth)
-        bearer = {"headers": _at(whole, "api", "header")} if auth == "bearer" else {}
-        return merge(CREDENTIALS.get(auth, bearer) if isinstance(auth, str) else {}, {"auth": auth} | call)
-
-    if isinstance(authorize, dict) and isinstance(param, str):
-        layered["authorize"] = merge({"query": {param: "${scope}"}}, authorize)
-    if isinstance(token, dict):
-        layered["token"] = credentialed(token)
-    if isinstance(token, dict) and isinstance(refresh, dict):
-        layered["refresh"] = credentialed(merge(merge(token, REFRESH), refresh))
-    if isinstance(revoke, dict):
-        layered["revoke"] = credentialed(revoke) if revoke.get("url") is not None else None
-    if isinstance(identity, dict) and isinstance(calls := identity.get("calls"), dict):
-        layered["identity"] = identity | {
-            "calls": {
-                name: credentialed(merge(IDENTITY_CALL, call)) if isinstance(call, dict) else call
-                for name, call in calls.items()
-            }
-        }
-    return _without_nulls(whole | layered)
-
-
-def _at(document: dict[str, Any], *steps: str) -> Any:
-    value: Any = document
-    for step in steps:
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def _without_nulls(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_nulls(value) if isinstance(value, dict) else value
-        for key, value in document.items()
-        if value is not None
-    }

@@ -6,7 +6,7 @@ Chosen against flags on the login row and against a state-machine library: a dic
 loop and tested by enumeration.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
@@ -26,9 +26,10 @@ class Step(StrEnum):
 
 
 class CodeReturned(Struct, frozen=True):
-    """RFC 6749 §4.1.2: the browser came back with a code."""
+    """RFC 6749 §4.1.2: the browser came back with a code, and with all that the definition may capture."""
 
     code: str
+    callback: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return "CodeReturned(***)"

@@ -3,17 +3,19 @@ for everybody: who cannot be named by a stable subject is nobody, and what a pro
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
 
 from vestibule.model import Conversation, Identity, Tokens
-from vestibule.provider.calls import exchange_pages
-from vestibule.provider.definition import IdentityCall, IdentityMap
+from vestibule.provider.calls import SKIPPED, step
+from vestibule.provider.definition import IdentityMap
+from vestibule.provider.expression import Expression
 from vestibule.provider.flow import Fail, Identified, settled
 from vestibule.provider.oidc import discover, same_subject, verified_claims
 from vestibule.provider.provider import Provider
-from vestibule.provider.template import Expression
+from vestibule.provider.talk import Talk
 
 MAX_SUBJECT_CHARS = 255
 """OIDC Core §2."""
@@ -23,47 +25,41 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @settled
-def identify(provider: Provider, tokens: Tokens, *, nonce: str | None, now: int) -> Conversation[Identified]:
-    """Who these tokens belong to. `nonce` is the login's; None when renewed tokens are looked at again later."""
+def identify(
+    provider: Provider,
+    tokens: Tokens,
+    *,
+    nonce: str | None,
+    now: int,
+    uuid: str,
+    callback: Mapping[str, str] | None = None,
+) -> Conversation[Identified]:
+    """Who these tokens belong to. `nonce` and `callback` are the login's, None when renewed tokens are looked at."""
     definition = provider.definition
-    metadata = yield from discover(provider)
+    talk = Talk(provider, now=now, uuid=uuid, kept=tokens.kept)
+    yield from discover(talk)
     claims: dict[str, Any] | None = None
     if definition.oidc is not None:
-        claims = yield from verified_claims(provider, definition.oidc, metadata, tokens, nonce=nonce, now=now)
-    names: dict[str, Any] = {
-        **provider.names(),
-        "d": metadata,
+        claims = yield from verified_claims(talk, definition.oidc, tokens, nonce=nonce)
+    talk.names |= {
         "t": tokens.raw,
+        "x": tokens.exchanged,
         "id": claims,
         "scopes": list(tokens.scopes or ()),
         "access_token": tokens.access_token.reveal() if tokens.access_token else None,
     }
-    # Expressions see documents only: neither the client's secret nor the token can be mapped into an identity.
-    documents = {name: value for name, value in names.items() if name not in {"client", "access_token"}}
     for name, call in definition.identity.calls.items():
-        document = yield from _document(call, names, documents)
+        document = yield from step(talk, call)
+        if document is None:
+            raise Fail("misconfigured", "identity_reply_unreadable", f"{call.url.source} answered no document")
+        document = None if document is SKIPPED else document
         if name == "userinfo" and claims is not None and document is not None and not same_subject(claims, document):
             raise Fail("misconfigured", "userinfo_subject", "userinfo is about another subject than the id_token")
-        names[name] = documents[name] = document
-    identity = mapped(provider.id, definition.identity.map, documents)
-    if definition.identity.allow is not None and not definition.identity.allow.holds(documents):
+        talk.names[name] = document
+    identity = mapped(provider.id, definition.identity.map, talk.documents | {"cb": callback})
+    if definition.identity.allow is not None and not definition.identity.allow.holds(talk.documents):
         raise Fail("refused", "identity_not_allowed", "the definition's `allow` does not hold")
     return Identified(identity)
-
-
-def _document(call: IdentityCall, names: dict[str, Any], documents: dict[str, Any]) -> Conversation[Any]:
-    """Null when the call does not apply, or is optional and refused."""
-    if call.when is not None and not call.when.holds(documents):
-        return None
-    try:
-        document = yield from exchange_pages(call, names)
-    except Fail as failed:
-        if call.optional and failed.event.kind != "unavailable":
-            return None
-        raise
-    if document is None and not call.optional:
-        raise Fail("misconfigured", "identity_reply_unreadable", f"{call.url.source} answered neither JSON nor a form")
-    return document
 
 
 def mapped(provider_id: str, fields: IdentityMap, documents: dict[str, Any]) -> Identity:

@@ -11,38 +11,38 @@ from vestibule.model import Conversation, HttpCall, Tokens
 from vestibule.provider import claims as claim_rules
 from vestibule.provider.calls import checked_endpoint, clean, read
 from vestibule.provider.definition import Call, Err, Oidc
+from vestibule.provider.expression import Expression
 from vestibule.provider.flow import Fail
-from vestibule.provider.provider import Provider
-from vestibule.provider.template import Expression, Template
+from vestibule.provider.talk import Talk
+from vestibule.provider.template import Template
 
 CACHE_SECONDS = 3600
 _ACCEPT = (("Accept", "application/json"),)
 
 
-def discover(provider: Provider) -> Conversation[dict[str, Any]]:
-    """The provider's metadata, empty for one without OIDC.
+def discover(talk: Talk) -> Conversation[None]:
+    """Learn the provider's metadata as `d`; empty for one without OIDC or without discovery.
 
     OIDC Discovery §4.3: its issuer must be the one configured, or a document served elsewhere could send the client
     secret to endpoints of its choice. The endpoints themselves are checked where they are called.
     """
-    oidc, issuer = provider.definition.oidc, provider.issuer()
-    if oidc is None or issuer is None:
-        return {}
-    names = provider.names()
-    configured = oidc.issuer.text(names)
+    oidc, issuer = talk.provider.definition.oidc, talk.provider.issuer()
+    if oidc is None or issuer is None or (oidc.discovery is not None and oidc.discovery.source == "off"):
+        return
+    configured = oidc.issuer.text(talk.names)
     if oidc.discovery is not None:
-        url: str | None = oidc.discovery.text(names)
+        url: str | None = oidc.discovery.text(talk.names)
     else:  # §4.1: a terminating slash of the issuer is removed first
         url = configured and configured.rstrip("/") + "/.well-known/openid-configuration"
     metadata = yield from _fetch(checked_endpoint(url, "discovery"), fresh=False)
     found = metadata.get("issuer")
     if not isinstance(found, str) or not issuer.fullmatch(found):
         raise Fail("misconfigured", "discovery_issuer", f"expected {configured}, found {clean(str(found))[:100]}")
-    return metadata
+    talk.learn(d=metadata)
 
 
 def verified_claims(
-    provider: Provider, oidc: Oidc, metadata: dict[str, Any], tokens: Tokens, *, nonce: str | None, now: int
+    talk: Talk, oidc: Oidc, tokens: Tokens, *, nonce: str | None
 ) -> Conversation[dict[str, Any] | None]:
     """OIDC Core §3.1.3.7. None if there is no id_token and none is needed.
 
@@ -53,7 +53,7 @@ def verified_claims(
         if nonce is None or oidc.id_token == "optional":  # noqa: S105  # not a password
             return None
         raise Fail("misconfigured", "id_token_missing", "the token reply holds no id_token")
-    keys_url = checked_endpoint(metadata.get("jwks_uri"), "jwks_uri")
+    keys_url = checked_endpoint(oidc.jwks.text(talk.names), "jwks_uri")
     token = tokens.id_token.reveal()
     key_set = yield from _fetch(keys_url, fresh=False)
     try:
@@ -62,17 +62,17 @@ def verified_claims(
         # OIDC Core §10.1.1: keys rotate. Once, so that a made-up `kid` cannot make us hammer the provider.
         key_set = yield from _fetch(keys_url, fresh=True)
         claims = _signed_claims(token, key_set, oidc, last=True)
-    names = {**provider.names(), "d": metadata, "id": claims}
+    names = {**talk.names, "id": claims}
     problem = claim_rules.problem_of(
         claims,
         issuer=oidc.issuer.text(names),
         audience=oidc.audience.text(names),
-        client_id=provider.client_id,
+        client_id=talk.provider.client_id,
         nonce=nonce if oidc.nonce == "on" else None,
-        now=now,
+        now=talk.names["now"],
     )
     if problem is not None:
-        raise Fail("misconfigured", problem, f"the id_token of {provider.id} was refused")
+        raise Fail("misconfigured", problem, f"the id_token of {talk.provider.id} was refused")
     return claims
 
 

@@ -1,34 +1,31 @@
 """From a definition and the admin's values to a `Provider`: an immutable object about which nothing is left to find out
-at a user's login. Every problem is reported at once, each with the path of what has to be changed.
-
-msgspec checks single values; the walk over sections is ours, because msgspec stops at the first problem and hides
-dictionary keys in its paths. On the way each template and expression is asked which names it uses, and `_names_at`
-knows which exist at that place: a misspelt `${p.bsae}` or `usr.id` is an error at load, not a null at login.
+at a user's login. Every problem is reported at once, each with the path of what has to be changed: single values and
+names by `checking`, what no single value shows here.
 """
 
 import base64
 import re
-import types
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
-from urllib.parse import quote_plus
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 
+from vestibule.crypto.jose import BadKey, ClientKey
 from vestibule.model import Secret
-from vestibule.provider.definition import Call, Definition, IdentityCall, Pattern, complete
-from vestibule.provider.template import BadTemplate, Expression, Template, Unrenderable
-from vestibule.provider.urls import endpoint_problem
+from vestibule.provider.checking import Problem, Walk, Where, one_of
+from vestibule.provider.defaults import complete
+from vestibule.provider.definition import Call, Definition
+from vestibule.provider.hosts import url_problem
+from vestibule.provider.pattern import Pattern
+from vestibule.provider.refused import refusals
+from vestibule.provider.template import BadTemplate, Template, Unrenderable
+from vestibule.provider.urls import endpoint_problem, is_loopback
 
-Where = tuple[str | int, ...]
-
-
-class Problem(Struct, frozen=True):
-    path: Where
-    message: str
-    source: Literal["definition", "config"] = "definition"
-    """Which file the path is of: the definition, or the provider's entry in the config."""
+MAX_CALLS = 12
+MAX_PAGINATED_CALLS = 4
+MAX_EXCHANGES = 8
+"""So that no conversation needs more requests than `outbound` makes for one."""
 
 
 class DefinitionError(Exception):
@@ -44,7 +41,11 @@ class Provider(Struct, frozen=True, kw_only=True):
     definition: Definition
     client_id: str
     client_secret: Secret | None
+    client_key: ClientKey | None = None
     params: Mapping[str, str]
+    """The config's values and the definition's defaults."""
+    captured: frozenset[str] = frozenset()
+    """Parameters that a callback or a reply may set, because the config did not."""
     extra_scopes: tuple[str, ...] = ()
 
     @property
@@ -54,11 +55,16 @@ class Provider(Struct, frozen=True, kw_only=True):
     @property
     def pkce(self) -> bool:
         """Whether `start` and `redeem` want a verifier (RFC 7636)."""
-        return self.definition.pkce == "S256"
+        return self.definition.pkce != "off"
 
     @property
     def refreshes(self) -> bool:
         return self.definition.refresh != "none"
+
+    @property
+    def needs_refresh_token(self) -> bool:
+        """False where the access token itself is what is renewed."""
+        return self.definition.refresh != "none" and ("refresh_token",) in self.definition.refresh.paths()
 
     @property
     def refresh_early(self) -> int:
@@ -73,18 +79,22 @@ class Provider(Struct, frozen=True, kw_only=True):
     def names(self) -> dict[str, Any]:
         """What every template can see. The secret is revealed here and nowhere else on this floor."""
         secret = self.client_secret.reveal() if self.client_secret else None
-        # RFC 6749 §2.3.1: both halves are form-encoded first, so that a colon in an id does not move the boundary.
-        basic = None if secret is None else f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
-        client = {
-            "id": self.client_id,
-            "secret": secret,
-            "basic": None if basic is None else base64.b64encode(basic.encode()).decode(),
-        }
-        return {"p": self.params, "client": client}
+        names: dict[str, Any] = {"p": self.params, "client": {"id": self.client_id, "secret": secret}}
+        halves = [half.text(names) for half in (self.definition.client.basic_user, self.definition.client.basic_pass)]
+        basic = None if None in halves else base64.b64encode(":".join(map(str, halves)).encode()).decode()
+        return {"p": self.params, "client": {**names["client"], "basic": basic}}
+
+    def is_admins(self, path: tuple[str, ...]) -> bool:
+        """Whether a template's path leads to what the config or discovery says, and not to a callback or a reply."""
+        return path[0] in {"client", "d"} or (path[0] == "p" and path[1] not in self.captured)
 
     def issuer(self) -> re.Pattern[str] | None:
         """What the issuer may be; where it uses a claim, any one path segment. None for a provider without OIDC."""
         return None if self.definition.oidc is None else self.definition.oidc.issuer.pattern(self.names())
+
+    def callback_issuer(self) -> re.Pattern[str] | None:
+        """The same for `iss` in the callback (RFC 9207)."""
+        return None if self.definition.callback.iss is None else self.definition.callback.iss.pattern(self.names())
 
 
 def compile_provider(
@@ -93,40 +103,54 @@ def compile_provider(
     *,
     client_id: str,
     client_secret: Secret | None = None,
+    client_key: Secret | None = None,
     params: Mapping[str, str] | None = None,
     extra_scopes: tuple[str, ...] = (),
+    redirect_uri: str | None = None,
+    state: str | None = None,
 ) -> Provider:
-    """`raw` is the parsed YAML with `extends` already merged. Raises `DefinitionError` with every problem."""
+    """`raw` is the parsed YAML with `extends` already merged; `state` is one such as will be sent to it. Raises
+    `DefinitionError` with every problem.
+    """
     whole = complete(raw)
-    walk = _Walk(whole)
+    walk = Walk(whole)
     definition = walk.read(whole, Definition, ())
     problems = walk.problems
+    problems.extend(Problem(path, message) for path, message in refusals(whole))
     values = _parameters(whole.get("params"), params or {}, problems)
-    if not client_secret and _auths(whole) & {"post", "basic"}:
-        problems.append(Problem(("client", "secret"), "this provider needs a client secret", "config"))
+    signer = _client_key(whole, client_secret, client_key, problems)
     if isinstance(definition, Definition) and not problems:
         provider = Provider(
             id=id,
             definition=definition,
             client_id=client_id,
             client_secret=client_secret,
+            client_key=signer,
             params=values,
+            captured=frozenset(n for n, param in definition.params.items() if param.source and n not in (params or {})),
             extra_scopes=extra_scopes,
         )
         problems.extend(_consequences(provider))
+        problems.extend(_registration(definition, redirect_uri, state))
         if not problems:
             return provider
     raise DefinitionError(_told_once(problems, raw))
 
 
+_INHERITED: tuple[tuple[Where, Where], ...] = ((("refresh",), ("token",)), (("callback", "iss"), ("oidc", "issuer")))
+
+
 def _told_once(problems: list[Problem], raw: Mapping[str, Any]) -> list[Problem]:
-    """`refresh` inherits from `token`: what is wrong there is told once, in the place where it was written."""
+    """What is wrong with something that is inherited is told once, in the place where it was written."""
     places = {problem.path for problem in problems}
-    return [
-        p
-        for p in problems
-        if p.path[:1] != ("refresh",) or ("token", *p.path[1:]) not in places or _is_written(raw, p.path)
-    ]
+
+    def inherited(path: Where) -> bool:
+        return any(
+            path[: len(heir)] == heir and (*source, *path[len(heir) :]) in places and not _is_written(raw, path)
+            for heir, source in _INHERITED
+        )
+
+    return [problem for problem in problems if not inherited(problem.path)]
 
 
 def _is_written(raw: Any, path: Where) -> bool:
@@ -137,18 +161,46 @@ def _is_written(raw: Any, path: Where) -> bool:
     return True
 
 
+def _client_key(
+    whole: Mapping[str, Any], secret: Secret | None, key: Secret | None, problems: list[Problem]
+) -> ClientKey | None:
+    """What the client authenticates with must be there, and fit."""
+    client = whole.get("client")
+    jwt = client.get("jwt") if isinstance(client, dict) else None
+    alg = jwt.get("alg") if isinstance(jwt, dict) else None
+    by_secret = isinstance(alg, str) and alg.startswith("HS")
+    if not secret and (by_secret or _auths(whole) & {"post", "basic"}):
+        problems.append(Problem(("client", "secret"), "this provider needs a client secret", "config"))
+    material = secret if by_secret else key
+    if not isinstance(alg, str) or (by_secret and not material):
+        return None
+    if not material:
+        problems.append(Problem(("client", "key"), "this provider needs a private key in PEM", "config"))
+        return None
+    try:
+        return ClientKey(alg, material)
+    except BadKey as error:
+        problems.append(Problem(("client", "secret" if by_secret else "key"), f"not {error}", "config"))
+    except KeyError:
+        pass  # the walk has reported the algorithm
+    return None
+
+
 def _auths(whole: Mapping[str, Any]) -> set[Any]:
-    identity = whole.get("identity")
-    calls = identity.get("calls") if isinstance(identity, dict) else None
     made = [whole.get("token"), whole.get("refresh"), whole.get("revoke")]
-    made += calls.values() if isinstance(calls, dict) else ()
+    for section, name in (("identity", "calls"), ("authorize", "par")):
+        inner = whole.get(section)
+        inner = inner.get(name) if isinstance(inner, dict) else None
+        made += [inner] if name == "par" else inner.values() if isinstance(inner, dict) else ()
+    exchange = whole.get("exchange")
+    made += exchange.values() if isinstance(exchange, dict) else ()
     return {auth for call in made if isinstance(call, dict) and isinstance(auth := call.get("auth"), str)}
 
 
 def _parameters(declared: Any, given: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     declared = declared if isinstance(declared, dict) else {}
     problems.extend(
-        Problem(("params", name), f"unknown parameter; expected {_one_of(declared)}", "config")
+        Problem(("params", name), f"unknown parameter; expected {one_of(declared)}", "config")
         for name in given
         if name not in declared
     )
@@ -157,7 +209,7 @@ def _parameters(declared: Any, given: Mapping[str, str], problems: list[Problem]
         if not isinstance(param, dict):
             continue
         value = given.get(name, param.get("default"))
-        if value is None and param.get("required"):
+        if value is None and param.get("required") and "from" not in param:
             problems.append(Problem(("params", name), "this parameter is required", "config"))
         if not isinstance(value, str):
             continue
@@ -174,165 +226,115 @@ def _parameters(declared: Any, given: Mapping[str, str], problems: list[Problem]
     return values
 
 
-def _consequences(provider: Provider) -> Iterable[Problem]:
-    """What no single value shows: a call with two bodies, a body on GET, a URL that must not be called."""
-    definition, names = provider.definition, provider.names()
-    urls: list[tuple[Where, Template]] = [(("authorize", "url"), definition.authorize.url)]
-    if definition.oidc is not None:
-        urls.append((("oidc", "issuer"), definition.oidc.issuer))
-        if definition.oidc.discovery is not None:
-            urls.append((("oidc", "discovery"), definition.oidc.discovery))
-    for path, call in _calls(definition):
-        urls.append(((*path, "url"), call.url))
-        if call.form and call.json:
-            yield Problem((*path, "json"), "a call has one body: delete the other with `form: null`")
-        if call.method == "GET" and (call.form or call.json):
+def _consequences(provider: Provider) -> Iterator[Problem]:
+    """What no single value shows."""
+    definition = provider.definition
+    for name, param in definition.params.items():
+        if param.source is not None and param.pattern is None:
+            message = (
+                "a value that does not come from the config needs a pattern: it could choose where secrets are sent"
+            )
+            yield Problem(("params", name, "pattern"), message)
+    made = list(_calls(definition))
+    for path, call in made:
+        bodies = [name for name, body in (("form", call.form), ("json", call.json), ("body", call.body)) if body]
+        if len(bodies) > 1:
+            yield Problem((*path, bodies[-1]), f"a call has one body: delete the other with `{bodies[0]}: null`")
+        if call.method == "GET" and bodies:
             yield Problem((*path, "method"), "GET has no body")
-    for path, url in urls:
-        try:
-            text = url.text(names)
-        except Unrenderable as error:
-            yield Problem(path, str(error))
-            continue
-        # A URL that depends on discovery or on a reply is checked when it is known, by the same function.
+        if ("client", "jwt") in call.paths() and definition.client.jwt is None:
+            yield Problem(path, "`client.jwt` is used, and its section deleted")
+    yield from _counts(definition)
+    issuer = definition.oidc.issuer if definition.oidc is not None else None
+    discovery = definition.oidc.discovery if definition.oidc is not None else None
+    urls: tuple[tuple[Where, Template | None, bool], ...] = (
+        (("authorize", "url"), definition.authorize.url, True),
+        (("oidc", "issuer"), issuer, True),
+        (("oidc", "discovery"), None if discovery and discovery.source == "off" else discovery, True),
+        (("api", "base"), definition.api.base, False),
+        *(((*path, "url"), call.url, path == ("token",) and _is_config(provider, call.url)) for path, call in made),
+    )
+    for path, url, needed in urls:
+        if url is not None and (problem := _url_problem(provider, url, needed=needed)) is not None:
+            yield Problem(path, problem)
+
+
+def _counts(definition: Definition) -> Iterator[Problem]:
+    calls = definition.identity.calls
+    for path, count, most in (
+        (("identity", "calls"), len(calls), MAX_CALLS),
+        (("identity", "calls"), sum(call.paginate is not None for call in calls.values()), MAX_PAGINATED_CALLS),
+        (("exchange",), len(definition.exchange), MAX_EXCHANGES),
+    ):
+        if count > most:
+            yield Problem(path, f"at most {most} of these, and they are {count}")
+    for name, call in calls.items():
+        rules = call.paginate
+        if rules is not None and (
+            (rules.by == "cursor" and not rules.next) or (rules.by == "page" and not rules.param)
+        ):
+            missing = "next" if rules.by == "cursor" else "param"
+            yield Problem(("identity", "calls", name, "paginate"), f"`{missing}` is missing")
+
+
+def _is_config(provider: Provider, url: Template) -> bool:
+    """Whether it has to be known by now, because no callback can bring what is missing."""
+    return not any(path[0] == "p" and path[1] in provider.captured for path in url.paths)
+
+
+def _url_problem(provider: Provider, url: Template, *, needed: bool) -> str | None:
+    names = provider.names()
+    patterns = {name: provider.definition.params[name].pattern for name in provider.captured}
+    try:
+        text = url.text(names)
+        if text is None and needed and all(path[0] in {"p", "client"} for path in url.paths):
+            return "leads nowhere: one of its parameters has no value yet"
+        # A URL that depends on discovery or on a reply is checked again when it is known, by the same function.
         if text is not None and (problem := endpoint_problem(text)):
-            yield Problem(path, f"{text} {problem}")
+            return f"{text} {problem}"
+        if ("id",) in {path[:1] for path in url.paths}:
+            return None  # an issuer, which is compared and not called
+        if problem := url_problem(url, names, patterns):
+            return f"it {problem}"
+    except Unrenderable as error:
+        return str(error)
+    return None
 
 
-def _calls(definition: Definition) -> Iterable[tuple[Where, Call]]:
+def _registration(definition: Definition, redirect_uri: str | None, state: str | None) -> Iterator[Problem]:
+    """What the provider would refuse at every login."""
+    parts = urlsplit(redirect_uri or "")
+    host = parts.hostname or ""
+    if redirect_uri is not None and definition.redirect.https_only and parts.scheme != "https":
+        yield Problem((), "this provider takes https redirect URIs only; expected a public_url with https", "config")
+    if redirect_uri is not None and not definition.redirect.loopback and (is_loopback(host) or _is_address(host)):
+        message = (
+            "this provider takes neither localhost nor IP addresses in redirect URIs; expected a public_url with a name"
+        )
+        yield Problem((), message, "config")
+    rules = definition.state
+    if state is not None and rules.max is not None and len(state) > rules.max:
+        yield Problem(
+            ("state", "max"), f"a signed state has {len(state)} characters here, so this provider cannot be used"
+        )
+    if state is not None and rules.pattern is not None and not rules.pattern.matches(state):
+        message = "a signed state holds letters, digits, `-`, `_` and `.`, so this provider cannot be used"
+        yield Problem(("state", "pattern"), message)
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _calls(definition: Definition) -> Iterator[tuple[Where, Call]]:
+    if definition.authorize.par is not None:
+        yield ("authorize", "par"), definition.authorize.par
     yield ("token",), definition.token
+    for name, exchange in definition.exchange.items():
+        yield ("exchange", name), exchange
     if definition.refresh != "none":
         yield ("refresh",), definition.refresh
     if definition.revoke is not None:
         yield ("revoke",), definition.revoke
     for name, call in definition.identity.calls.items():
         yield ("identity", "calls", name), call
-
-
-# --- which names exist where -----------------------------------------------------------------------------------------
-
-_CLIENT = frozenset({"id", "secret", "basic"})
-_AROUND = frozenset({"p", "client", "d"})
-_REPLIES = frozenset({"p", "d", "t", "id", "scopes"})
-_NAMES: dict[Where, frozenset[str]] = {
-    ("oidc", "issuer"): frozenset({"p", "id"}),
-    ("oidc", "discovery"): frozenset({"p"}),
-    ("oidc", "audience"): frozenset({"p", "client"}),
-    ("authorize",): _AROUND | {"redirect_uri", "state", "nonce", "scope", "challenge", "challenge_method"},
-    ("token",): _AROUND | {"code", "redirect_uri", "verifier"},
-    ("refresh",): _AROUND | {"refresh_token", "access_token", "scope"},
-    ("revoke",): _AROUND | {"refresh_token", "access_token"},
-    ("identity", "calls"): _AROUND | _REPLIES | {"access_token"},
-    ("identity",): _REPLIES,
-    ("api",): frozenset({"p", "access_token"}),
-}
-"""p parameters · client id, secret, basic · d discovery · t token reply · id verified claims · scopes those granted;
-and inside `identity` the document of each call, by its name."""
-
-RESERVED = frozenset[str]().union(*_NAMES.values())
-_OF_THE_REPLY = frozenset({"ok", "err", "out"})
-"""Expressions there read the reply itself, whose fields only the provider knows."""
-
-
-class _Walk:
-    """One pass over a completed definition that collects problems and builds Structs where there are none."""
-
-    def __init__(self, whole: Mapping[str, Any]) -> None:
-        self.problems: list[Problem] = []
-        params, identity = whole.get("params"), whole.get("identity")
-        calls = identity.get("calls") if isinstance(identity, dict) else None
-        self._params = frozenset(params) if isinstance(params, dict) else frozenset[str]()
-        self._calls = tuple(calls) if isinstance(calls, dict) else ()
-        self._oidc = isinstance(whole.get("oidc"), dict)
-
-    def problem(self, path: Where, message: str) -> None:
-        self.problems.append(Problem(path, message))
-
-    def read(self, data: Any, kind: Any, path: Where) -> Any:
-        arms = get_args(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
-        struct = next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Struct)), None)
-        if struct is not None and (isinstance(data, dict) or len(arms) == 1):
-            return self._struct(data, struct, path)
-        if get_origin(kind) is dict:
-            return self._mapping(data, get_args(kind)[1], path)
-        leaves = tuple(arm for arm in arms if arm is not struct)
-        try:
-            value = msgspec.convert(data, Union[leaves], dec_hook=_compiled)  # noqa: UP007  # built at run time
-        except msgspec.ValidationError as error:
-            return self.problem(path, str(error))
-        if isinstance(value, Template | Expression):
-            self._check_names(value, path)
-        return value
-
-    def _struct(self, data: Any, kind: type[Struct], path: Where) -> Any:
-        if not isinstance(data, dict):
-            return self.problem(path, f"Expected `object`, got `{type(data).__name__}`")
-        before = len(self.problems)
-        fields = {field.name: field for field in msgspec.structs.fields(kind)}
-        for key in data:
-            if key not in fields:
-                self.problem((*path, key), f"unknown key; expected {_one_of(fields)}")
-        for name, field in fields.items():
-            if name not in data and field.required:
-                self.problem(path, f"`{name}` is missing")
-        values = {
-            name: self.read(data[name], field.type, (*path, name)) for name, field in fields.items() if name in data
-        }
-        return kind(**values) if len(self.problems) == before else None
-
-    def _mapping(self, data: Any, kind: Any, path: Where) -> Any:
-        if not isinstance(data, dict):
-            return self.problem(path, f"Expected `object`, got `{type(data).__name__}`")
-        for key in data:
-            if problem := _key_problem(key, kind, path):
-                self.problem((*path, key), problem)
-        return {key: self.read(value, kind, (*path, key)) for key, value in data.items()}
-
-    def _check_names(self, value: Template | Expression, path: Where) -> None:
-        if isinstance(value, Expression):
-            if not _OF_THE_REPLY.intersection(path):
-                for name in sorted(value.roots - (known := self._names_at(path))):
-                    self.problem(path, f"unknown name `{name}`; here are {', '.join(sorted(known))}")
-            return
-        known = self._names_at(path)
-        for root, *rest in sorted(value.paths):
-            if root not in known:
-                self.problem(path, f"unknown name `{root}`; here are {', '.join(sorted(known))}")
-            elif root == "p" and (len(rest) != 1 or rest[0] not in self._params):
-                self.problem(path, f"unknown parameter `{'.'.join(rest)}`; expected {_one_of(self._params)}")
-            elif root == "client" and (len(rest) != 1 or rest[0] not in _CLIENT):
-                self.problem(path, f"unknown `client.{'.'.join(rest)}`; expected {_one_of(_CLIENT)}")
-
-    def _names_at(self, path: Where) -> frozenset[str]:
-        known = next((_NAMES[path[:n]] for n in (2, 1) if path[:n] in _NAMES), frozenset[str]())
-        if path[:1] == ("identity",):
-            # A call sees the documents of the calls before it; `map` and `allow` see all.
-            made = self._calls.index(path[2]) if path[:2] == ("identity", "calls") else len(self._calls)
-            known |= frozenset(self._calls[:made])
-        return known if self._oidc else known - {"d", "id"}
-
-
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def _key_problem(key: Any, kind: Any, path: Where) -> str | None:
-    if not isinstance(key, str):
-        return "a key must be text"
-    if path[-1] in {"headers", "header"} and not _HEADER.fullmatch(key):
-        return "not a header name (RFC 9110 §5.1)"
-    if path[-1] in {"params", "calls"} and not _NAME.fullmatch(key):
-        return "a name is lower-case letters, digits and _"
-    if kind is IdentityCall and key in RESERVED:
-        return "this name is taken by another document"
-    return None
-
-
-def _compiled(kind: type, data: object) -> Any:
-    if kind in {Template, Expression, Pattern}:
-        return kind(data)
-    raise NotImplementedError(kind)
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return ("one of " + ", ".join(sorted(map(str, names)))) if names else "none"

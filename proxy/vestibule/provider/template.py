@@ -1,4 +1,4 @@
-"""The two small languages of a definition: templates write values, JMESPath reads them.
+"""The small language that writes values; `expression` has the one that reads them.
 
 A template is text with `${…}` in it:
 
@@ -18,18 +18,17 @@ import base64
 import hashlib
 import hmac
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
-import jmespath
 from msgspec import Struct
 
 MAX_SOURCE_CHARS = 2_000
 MAX_FILTERS = 8
 """Per value: base64 eight times over grows tenfold, no more."""
+MAX_JSON_DEPTH = 8
 MAX_RESULT_CHARS = 64_000
 """Longer than any URL, header or token; a reply of a megabyte must not become a header."""
 
@@ -135,8 +134,10 @@ class Filtered(Struct, frozen=True):
             value = text_of(FILTERS[name][0](*inputs))
         return value
 
-    def paths(self) -> Iterator[tuple[str, ...]]:
-        for operand in (self.operand, *(argument for _, arguments in self.filters for argument in arguments)):
+    def paths(self, *, keys: bool) -> Iterator[tuple[str, ...]]:
+        """`keys`: with those that only key an HMAC, whose result does not show them."""
+        arguments = (a for name, inputs in self.filters if keys or name != "hmac_sha256_hex" for a in inputs)
+        for operand in (self.operand, *arguments):
             if isinstance(operand, Path):
                 yield operand.steps
 
@@ -153,7 +154,7 @@ class Choice(Struct, frozen=True):
 class Template:
     """Compiled from its source; `value` keeps the type of a lone `${x}`, `text` is always text or null."""
 
-    __slots__ = ("parts", "paths", "source")
+    __slots__ = ("parts", "paths", "shown_paths", "source")
 
     def __init__(self, source: object) -> None:
         if not isinstance(source, str | int | bool):
@@ -165,6 +166,7 @@ class Template:
         else:
             self.parts = (Choice((Filtered(Constant(source), ()),)),)
         self.paths = frozenset[tuple[str, ...]]().union(*map(_paths, self.parts))
+        self.shown_paths = frozenset[tuple[str, ...]]().union(*(_paths(part, keys=False) for part in self.parts))
 
     def __repr__(self) -> str:
         return f"Template({self.source!r})"
@@ -182,10 +184,10 @@ class Template:
         values = [_value(part, names) for part in self.parts]
         return None if any(value is None for value in values) else text_of("".join(map(text_of, values)))
 
-    def leading(self, names: Names, roots: frozenset[str]) -> str:
-        """The text before the first value that depends on anything but `roots`."""
-        known = takewhile(lambda part: all(path[0] in roots for path in _paths(part)), self.parts)
-        return "".join(text_of(_value(part, names) or "") for part in known)
+    def leading(self, names: Names, known: Callable[[tuple[str, ...]], bool]) -> str:
+        """The text before the first value that depends on a path which is not `known`."""
+        parts = takewhile(lambda part: all(map(known, _paths(part))), self.parts)
+        return "".join(text_of(_value(part, names) or "") for part in parts)
 
     def pattern(self, names: Names) -> re.Pattern[str]:
         """What this template can become: where a value is not known yet, any one path segment."""
@@ -197,9 +199,56 @@ def _value(part: Choice | str, names: Names) -> Any:
     return part if isinstance(part, str) else part.value(names)
 
 
-def _paths(part: Choice | str) -> frozenset[tuple[str, ...]]:
+def _paths(part: Choice | str, *, keys: bool = True) -> frozenset[tuple[str, ...]]:
     options = () if isinstance(part, str) else part.options
-    return frozenset(path for option in options for path in option.paths())
+    return frozenset(path for option in options for path in option.paths(keys=keys))
+
+
+class Json:
+    """A JSON object with templates at its leaves; what is null is left out."""
+
+    __slots__ = ("_tree", "paths", "shown_paths", "source")
+
+    def __init__(self, source: object) -> None:
+        if not isinstance(source, dict):
+            raise BadTemplate(f"expected a section, got {type(source).__name__}")
+        self.source = source
+        self._tree = _tree(source, MAX_JSON_DEPTH)
+        leaves = list(_leaves(self._tree))
+        self.paths = frozenset[tuple[str, ...]]().union(*(leaf.paths for leaf in leaves))
+        self.shown_paths = frozenset[tuple[str, ...]]().union(*(leaf.shown_paths for leaf in leaves))
+
+    def __repr__(self) -> str:
+        return f"Json({self.source!r})"
+
+    def value(self, names: Names) -> Any:
+        return _filled(self._tree, names)
+
+
+def _tree(source: Any, depth: int) -> Any:
+    if depth == 0:
+        raise BadTemplate(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(source, dict):
+        return {key: _tree(value, depth - 1) for key, value in source.items()}
+    if isinstance(source, list):
+        return [_tree(value, depth - 1) for value in source]
+    return Template(source)
+
+
+def _leaves(tree: Any) -> Iterator[Template]:
+    if isinstance(tree, Template):
+        yield tree
+    else:
+        for inner in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(inner)
+
+
+def _filled(tree: Any, names: Names) -> Any:
+    if isinstance(tree, dict):
+        return {key: value for key, inner in tree.items() if (value := _filled(inner, names)) is not None}
+    if isinstance(tree, list):
+        return [value for inner in tree if (value := _filled(inner, names)) is not None]
+    return tree.value(names)
 
 
 # --- the compiler ----------------------------------------------------------------------------------------------------
@@ -301,62 +350,3 @@ def _operand(tokens: _Tokens) -> Path | Constant:
     if number := tokens.take("number"):
         return Constant(int(number))
     raise BadTemplate("expected a path, 'text' or a number")
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-class Expression:
-    """A JMESPath expression. One that does not compile is an error of the definition; one that fails on a reply is
-    null, because a provider's surprise must not become our exception.
-    """
-
-    __slots__ = ("_compiled", "roots", "source")
-
-    def __init__(self, source: object) -> None:
-        if not isinstance(source, str):
-            raise BadTemplate(f"expected a JMESPath expression, got {type(source).__name__}")
-        if len(source) > MAX_SOURCE_CHARS:
-            raise BadTemplate(f"longer than {MAX_SOURCE_CHARS} characters")
-        self.source = source
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # `x` without quotes: read as text today, refused by a later library
-                self._compiled = jmespath.compile(source)
-            self.roots = _roots(self._compiled.parsed)
-        except (jmespath.exceptions.JMESPathError, Warning, RecursionError, ValueError) as error:
-            raise BadTemplate(f"not a JMESPath expression: {str(error).splitlines()[0]}") from None
-
-    def __repr__(self) -> str:
-        return f"Expression({self.source!r})"
-
-    def __call__(self, document: Any) -> Any:
-        try:
-            return self._compiled.search(document)
-        except Exception:  # noqa: BLE001  # the library lets TypeError, OverflowError and others through
-            return None
-
-    def holds(self, document: Any) -> bool:
-        """JMESPath's truth: everything but false, null and what is empty."""
-        value = self(document)
-        return not (value is None or value is False or (isinstance(value, str | list | dict) and not value))
-
-
-_THEN = frozenset({"subexpression", "index_expression", "pipe", "projection", "value_projection", "filter_projection"})
-"""AST nodes whose first child sees the document, and the others what the first found."""
-_UNRELATED = frozenset({"expref", "literal", "current", "identity"})
-
-
-def _roots(node: Mapping[str, Any]) -> frozenset[str]:
-    """The names that an expression looks up in the document itself, so that a misspelt one is found at load."""
-    if node["type"] == "field":
-        return frozenset({node["value"]})
-    if node["type"] in _UNRELATED:
-        return frozenset()
-    if node["type"] == "function_expression" and node["value"] not in _FUNCTIONS:
-        raise BadTemplate(f"unknown function `{node['value']}`")
-    children = node["children"][:1] if node["type"] in _THEN else node["children"]
-    return frozenset[str]().union(*(_roots(child) for child in children if isinstance(child, Mapping)))
-
-
-_FUNCTIONS = frozenset(jmespath.functions.Functions.FUNCTION_TABLE)

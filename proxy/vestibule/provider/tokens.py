@@ -6,8 +6,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from vestibule.model import Secret, Tokens
-from vestibule.provider.definition import TokenOut
+from vestibule.provider.definition import HopOut
 from vestibule.provider.flow import Fail
 
 MAX_LIFETIME_SECONDS = 100 * 366 * 86400
@@ -18,20 +20,28 @@ _TOKEN = re.compile(r"[\x20-\x7e]{1,16384}")
 """RFC 6749 appendix A.12 and A.17: visible ASCII, so that no token can break out of a header."""
 
 
-def tokens_of(out: TokenOut, document: Any, *, now: int) -> Tokens:
+def tokens_of(
+    out: HopOut, document: Any, *, now: int, lifetime: int | None = None, before: Tokens | None = None
+) -> Tokens:
+    """`before` are the tokens so far, for a reply that replaces some of what is known (an `exchange`)."""
     if not isinstance(document, dict):
         raise Fail("misconfigured", "token_reply_unreadable", "neither a JSON object nor a form")
-    access_token = _token("access_token", out.access_token(document))
-    if access_token is None:
-        raise Fail("misconfigured", "access_token_missing", f"fields: {_fields(document)}")
-    return Tokens(
-        access_token=access_token,
-        refresh_token=_token("refresh_token", out.refresh_token and out.refresh_token(document)),
-        id_token=_token("id_token", out.id_token and out.id_token(document)),
-        expires_at=_expiry(out, document, now),
-        scopes=_scopes(out.scope and out.scope(document)),
-        raw=document,
-    )
+    tokens = before or Tokens(access_token=None, raw=document)
+    expires_at = _expiry(out, document, now)
+    if out.access_token is not None:
+        access_token = _token("access_token", out.access_token(document))
+        if access_token is None:
+            raise Fail("misconfigured", "access_token_missing", f"fields: {_fields(document)}")
+        if expires_at is None and lifetime is not None:
+            expires_at = now + lifetime
+        tokens = structs.replace(tokens, access_token=access_token, expires_at=expires_at)
+    found = {
+        "refresh_token": _token("refresh_token", out.refresh_token and out.refresh_token(document)),
+        "id_token": _token("id_token", out.id_token and out.id_token(document)),
+        "expires_at": expires_at,
+        "scopes": _scopes(out.scope and out.scope(document)),
+    }
+    return structs.replace(tokens, **{name: value for name, value in found.items() if value is not None})
 
 
 def _token(field: str, value: Any) -> Secret | None:
@@ -42,7 +52,7 @@ def _token(field: str, value: Any) -> Secret | None:
     return Secret(value)
 
 
-def _expiry(out: TokenOut, document: Any, now: int) -> int | None:
+def _expiry(out: HopOut, document: Any, now: int) -> int | None:
     """`expires_in` first: it does not depend on the provider's clock."""
     expires_in, expires_at = (read and read(document) for read in (out.expires_in, out.expires_at))
     if expires_in not in (None, ""):

@@ -8,6 +8,10 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 _URL_TEXT = re.compile(r"[!-~]+")
 """RFC 3986 §2: visible ASCII. Spaces and control characters are how headers and request lines are split."""
+ORIGIN = re.compile(r"https?://[^/?#]+[/?#]")
+"""A whole one: more text could not become part of it."""
+_DOTS = re.compile(r"(?i)/(?:\.|%2e){1,2}(?:/|$)")
+"""RFC 3986 §5.2.4: such a segment leads elsewhere, and whose value it was had no right to."""
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s;,=]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?)*)")
 _REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]*))", re.IGNORECASE)
 
@@ -36,6 +40,7 @@ def endpoint_problem(url: str) -> str | None:
         ("@" in parts.netloc, "holds user information"),
         ("#" in url, "holds a fragment"),
         (parts.scheme == "http" and not is_loopback(host or ""), "must be https, except on loopback"),
+        (_DOTS.search(parts.path) is not None, "holds a segment of dots"),
     ):
         if broken:
             return problem
@@ -48,11 +53,15 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def with_query(url: str, query: dict[str, str]) -> str:
-    """RFC 6749 §3.1: an endpoint's own query is kept. Spaces become %20, which every decoder reads; `+` not."""
-    if not query:
+def with_query(url: str, query: dict[str, str], raw: str = "") -> str:
+    """RFC 6749 §3.1: an endpoint's own query is kept. Spaces become %20, which every decoder reads; `+` not.
+
+    `raw` is written as it is.
+    """
+    parts = [part for part in (urlencode(query, quote_via=quote, safe=""), raw) if part]
+    if not parts:
         return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(query, quote_via=quote, safe='')}"
+    return url + ("" if url.endswith("?") else "&" if "?" in url else "?") + "&".join(parts)
 
 
 def next_page(url: str, link: str | None) -> str | None:

@@ -76,8 +76,15 @@ class Access:
         connection, token = admission.connection, admission.provider_token
         if connection is None or token is None:
             raise KeyInvalid("no_provider_token")
-        pairs = wire.api_headers(self._gateway.providers[connection.provider], token)
+        pairs = wire.api_headers(self._gateway.providers[connection.provider], token, admission.provider_kept)
         return [(name.lower().encode(), value.encode()) for name, value in pairs]
+
+    def provider_query(self, admission: Admission) -> dict[str, str]:
+        """The same for the few that take it in the query; the gate puts it in place of the client's own."""
+        connection, token = admission.connection, admission.provider_token
+        if connection is None or token is None:
+            raise KeyInvalid("no_provider_token")
+        return wire.api_query(self._gateway.providers[connection.provider], token, admission.provider_kept)
 
     async def flush_used(self) -> None:
         """Write `last_used_at` of all keys used since the last call, off the request path."""
@@ -106,6 +113,7 @@ class Access:
             return  # still good for a while; the next request tries again
         admission.connection = renewed
         admission.provider_token = connections.access_token(self._gateway, renewed)
+        admission.provider_kept = connections.kept(self._gateway, renewed)
 
 
 def admission_of(gateway: Gateway, facts: KeyFacts) -> Admission | None:
@@ -141,6 +149,7 @@ def admission_of(gateway: Gateway, facts: KeyFacts) -> Admission | None:
     if facts.connection is not None and facts.connection.provider == route.provider_token_of:
         try:
             admission.provider_token = connections.access_token(gateway, facts.connection)
+            admission.provider_kept = connections.kept(gateway, facts.connection)
         except SealBroken:
             log.warning("key_refused", key=key.id, reason="sealing_key_gone")
             return None

@@ -138,6 +138,8 @@ async def _depart(
             nonce=login.nonce,
             scopes=login.scopes,
             verifier=verifier.reveal() if verifier else None,
+            now=now,
+            uuid=random.token(16),
         )
     )
     if isinstance(started, ProviderFailed):

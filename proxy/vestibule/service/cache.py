@@ -6,7 +6,7 @@ its read began: otherwise a slow read could bring a revoked key back to life. Mi
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
 
@@ -33,6 +33,8 @@ class Admission(Struct, kw_only=True, eq=False):
     """Epoch seconds; the cache asks the store again after this."""
     connection: ConnectionRecord | None = None
     provider_token: Secret | None = None
+    provider_kept: Mapping[str, str] = {}
+    """What the provider said that its API calls need (`Tokens.kept`)."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Identity headers towards the backend."""
     identity_jwt: str = ""

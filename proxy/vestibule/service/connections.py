@@ -5,8 +5,10 @@ reached keeps the session; one that refuses ends the connection and all families
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
+import msgspec
 import structlog
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,14 +57,12 @@ async def keep(
     scopes_hash = sha256("\n".join((provider.id, *scopes)))
     live = await store.find_live_connection(db, user_id, scopes_hash)
     connection_id = live.id if live else random.row_id()
-    access, refresh = _seal(gateway, provider.id, connection_id, tokens.access_token, tokens.refresh_token)
     record = ConnectionRecord(
         id=connection_id,
         user_id=user_id,
         provider=provider.id,
         scopes=scopes,
-        access_sealed=access,
-        refresh_sealed=refresh,
+        **_sealed(gateway, provider.id, connection_id, tokens),
         expires_at=tokens.expires_at,
         version=1,
         lease_owner=None,
@@ -76,6 +76,24 @@ async def keep(
 def access_token(gateway: Gateway, connection: ConnectionRecord) -> Secret:
     """Raises SealBroken when the row was moved, or the sealing key is gone from the config."""
     return gateway.sealer.open(connection.access_sealed, "access", connection.provider, connection.id)
+
+
+def kept(gateway: Gateway, connection: ConnectionRecord) -> Mapping[str, str]:
+    """What the callback or a reply said that later requests need. Raises SealBroken."""
+    if connection.kept_sealed is None:
+        return {}
+    text = gateway.sealer.open(connection.kept_sealed, "kept", connection.provider, connection.id)
+    return msgspec.json.decode(text.reveal(), type=dict[str, str])
+
+
+def _tokens(gateway: Gateway, connection: ConnectionRecord) -> Tokens:
+    """Raises SealBroken."""
+    sealed = connection.refresh_sealed
+    return Tokens(
+        access_token=access_token(gateway, connection),
+        refresh_token=gateway.sealer.open(sealed, "refresh", connection.provider, connection.id) if sealed else None,
+        kept=kept(gateway, connection),
+    )
 
 
 def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
@@ -124,20 +142,21 @@ async def _refresh_leased(
     gateway: Gateway, connection: ConnectionRecord, owner: str, *, took_over: bool
 ) -> ConnectionRecord | Ended | Unreachable:
     provider = gateway.providers.get(connection.provider)
-    if provider is None or not provider.refreshes or connection.refresh_sealed is None:
+    lacking = provider is not None and provider.needs_refresh_token and connection.refresh_sealed is None
+    if provider is None or not provider.refreshes or lacking:
         return await end(gateway, connection.id, "provider_token_expired")
     try:
-        old_refresh = gateway.sealer.open(connection.refresh_sealed, "refresh", connection.provider, connection.id)
-        old_access = access_token(gateway, connection)
+        old = _tokens(gateway, connection)
     except SealBroken:
         return await end(gateway, connection.id, "sealing_key_gone")
     event = await gateway.outbound.converse(
         wire.refresh(
             provider,
-            refresh_token=old_refresh,
-            access_token=old_access,
+            old,
             scopes=connection.scopes,
+            redirect_uri=gateway.callback_url(provider.id),
             now=gateway.now(),
+            uuid=random.token(16),
         )
     )
     if isinstance(event, ProviderFailed):
@@ -149,24 +168,21 @@ async def _refresh_leased(
             await store.release_lease(db, connection.id, owner)
         log.warning("provider_refresh_failed", connection=connection.id, reason=event.slug, detail=event.detail)
         return Unreachable(event.slug)
-    return await _store(gateway, connection, event, old_refresh)
+    return await _store(gateway, connection, event)
 
 
 async def _store(
-    gateway: Gateway, connection: ConnectionRecord, event: TokensReceived, old_refresh: Secret
+    gateway: Gateway, connection: ConnectionRecord, event: TokensReceived
 ) -> ConnectionRecord | Ended | Unreachable:
     tokens = event.tokens
     if tokens.access_token is None:
         return Unreachable("provider_sent_no_token")
-    refresh_token = tokens.refresh_token or old_refresh
-    access, refresh = _seal(gateway, connection.provider, connection.id, tokens.access_token, refresh_token)
     async with gateway.database.write() as db:
         stored = await store.store_refreshed(
             db,
             connection.id,
             version=connection.version,
-            access_sealed=access,
-            refresh_sealed=refresh,
+            **_sealed(gateway, connection.provider, connection.id, tokens),
             expires_at=tokens.expires_at,
         )
         current = stored or await store.find_connection(db, connection.id)
@@ -198,21 +214,28 @@ async def end_if_unused(gateway: Gateway, connection_id: str) -> None:
     if connection is None or connection.provider not in gateway.providers:
         return
     try:
-        refresh = connection.refresh_sealed and gateway.sealer.open(
-            connection.refresh_sealed, "refresh", connection.provider, connection.id
-        )
-        tokens = Tokens(access_token=access_token(gateway, connection), refresh_token=refresh or None)
+        tokens = _tokens(gateway, connection)
     except SealBroken:
         return
-    failed = await gateway.outbound.converse(wire.revoke(gateway.providers[connection.provider], tokens))
+    provider = gateway.providers[connection.provider]
+    failed = await gateway.outbound.converse(wire.revoke(provider, tokens, now=now, uuid=random.token(16)))
     if failed is not None:
         log.warning("provider_revoke_failed", connection=connection_id, reason=failed.slug, detail=failed.detail)
 
 
-def _seal(
-    gateway: Gateway, provider_id: str, connection_id: str, access: Secret, refresh: Secret | None
-) -> tuple[bytes, bytes | None]:
-    return (
-        gateway.sealer.seal(access, "access", provider_id, connection_id),
-        gateway.sealer.seal(refresh, "refresh", provider_id, connection_id) if refresh else None,
+class _Sealed(TypedDict):
+    access_sealed: bytes
+    refresh_sealed: bytes | None
+    kept_sealed: bytes | None
+
+
+def _sealed(gateway: Gateway, provider_id: str, connection_id: str, tokens: Tokens) -> _Sealed:
+    """The sealed columns of a connection."""
+    kept_text = Secret(msgspec.json.encode(tokens.kept).decode()) if tokens.kept else None
+    access, refresh, also = (
+        gateway.sealer.seal(text, name, provider_id, connection_id) if text else None
+        for name, text in (("access", tokens.access_token), ("refresh", tokens.refresh_token), ("kept", kept_text))
     )
+    if access is None:
+        raise ValueError("a connection without an access token")
+    return {"access_sealed": access, "refresh_sealed": refresh, "kept_sealed": also}

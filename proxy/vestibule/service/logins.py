@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vestibule.crypto import random
 from vestibule.crypto.digests import equal, sha256
-from vestibule.crypto.jose import BadSignature
 from vestibule.errors import (
     AccessDenied,
     NotAllowedPage,
@@ -25,7 +24,6 @@ from vestibule.errors import (
     ProviderUnavailablePage,
     ServerError,
     StateExpiredPage,
-    StateInvalidPage,
     StateReplayedPage,
     TemporarilyUnavailable,
     UnknownClientPage,
@@ -43,7 +41,7 @@ from vestibule.oauth.clients import redirect_matches
 from vestibule.provider import wire
 from vestibule.provider.flow import Denied, Event, Identified, ProviderFailed, Step, TokensReceived, step_after
 from vestibule.provider.provider import Provider
-from vestibule.service import clients, connections
+from vestibule.service import callbacks, clients, connections
 from vestibule.service.gateway import FlowRefused, Gateway, refuse
 from vestibule.storage import clients as client_store
 from vestibule.storage import codes, grants, logins, users
@@ -72,7 +70,8 @@ async def complete(
     gateway: Gateway, provider_id: str, params: Mapping[str, str], cookies: Mapping[str, str]
 ) -> Arrival:
     """`cookies` maps login ids to secrets. Raises FlowRefused, always with a page that says what happened."""
-    login = await _admit(gateway, provider_id, params, cookies)
+    provider, params = callbacks.arrived(gateway, provider_id, params)
+    login = await _admit(gateway, provider, params, cookies)
     try:
         identity, tokens = await _identify(gateway, login, params)
         url = await _grant(gateway, login, identity, tokens)
@@ -85,17 +84,9 @@ async def complete(
     return Arrival(url=url, login_id=login.record.id)
 
 
-async def _admit(gateway: Gateway, provider_id: str, params: Mapping[str, str], cookies: Mapping[str, str]) -> _Login:
+async def _admit(gateway: Gateway, provider: Provider, params: Mapping[str, str], cookies: Mapping[str, str]) -> _Login:
     """State signed, unexpired, unused, of this browser's flow; client and redirect URI still registered."""
-    provider = gateway.providers.get(provider_id)
-    if provider is None:
-        refuse(StateInvalidPage("provider_unknown"))
-    try:
-        claims = gateway.state.open(params.get(provider.definition.callback.state, "")).claims
-    except BadSignature as error:
-        refuse(StateInvalidPage("state_invalid", str(error)))
-    if claims.get("p") != provider_id:
-        refuse(StateInvalidPage("state_of_other_provider"))  # mix-up (RFC 9700 §4.4)
+    claims = callbacks.state_claims(gateway, provider, params)
     now = gateway.now()
     async with gateway.database.read() as db:
         record = await logins.find_login(db, str(claims.get("l", "")))
@@ -125,16 +116,26 @@ async def _identify(gateway: Gateway, login: _Login, params: Mapping[str, str]) 
         wire.redeem(
             provider,
             code=returned.code,
+            callback=returned.callback,
             redirect_uri=gateway.callback_url(provider.id),
             verifier=verifier.reveal() if verifier else None,
+            scopes=record.scopes,
             now=gateway.now(),
+            uuid=random.token(16),
         )
     )
     step = await _move(gateway, login, step, received)
     if not isinstance(received, TokensReceived):
         _refuse_event(gateway, login, received)
     identified = await outbound.converse(
-        wire.identify(provider, received.tokens, nonce=record.nonce, now=gateway.now())
+        wire.identify(
+            provider,
+            received.tokens,
+            nonce=record.nonce,
+            callback=returned.callback,
+            now=gateway.now(),
+            uuid=random.token(16),
+        )
     )
     if not isinstance(identified, Identified):
         await _move(gateway, login, step, identified)

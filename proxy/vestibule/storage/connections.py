@@ -19,6 +19,7 @@ async def save_connection(
     tokens = {
         "access_sealed": connection.access_sealed,
         "refresh_sealed": connection.refresh_sealed,
+        "kept_sealed": connection.kept_sealed,
         "expires_at": connection.expires_at,
     }
     new = insert(connections)
@@ -97,6 +98,7 @@ async def store_refreshed(
     version: int,
     access_sealed: bytes,
     refresh_sealed: bytes | None,
+    kept_sealed: bytes | None,
     expires_at: int | None,
 ) -> ConnectionRecord | None:
     """None if somebody else moved the version meanwhile: their tokens are the newer ones."""
@@ -106,6 +108,7 @@ async def store_refreshed(
         .values(
             access_sealed=access_sealed,
             refresh_sealed=refresh_sealed,
+            kept_sealed=kept_sealed,
             expires_at=expires_at,
             version=version + 1,
             lease_owner=None,

@@ -64,6 +64,7 @@ connections = Table(
     Column("created_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("ended_reason", String),
+    Column("kept_sealed", LargeBinary),
 )
 Index(
     "uq_connections_live",

@@ -12,7 +12,7 @@ from vestibule.errors import BadRequestPage, FormExpiredPage, InvalidRequest, St
 from vestibule.oauth import cimd
 from vestibule.oauth import clients as rules
 from vestibule.oauth.params import parse_query
-from vestibule.service import authorizations, logins
+from vestibule.service import authorizations, callbacks, logins
 from vestibule.service.authorizations import Consent, Departure
 from vestibule.service.gateway import Gateway, refuse
 from vestibule.web import pages
@@ -59,6 +59,13 @@ async def callback(
         refuse(StateInvalidPage(error.slug, error.detail))
     arrival = await logins.complete(gateway, provider, params, jar.logins(request.cookies))
     return redirect(arrival.url, jar.drop_login(arrival.login_id))
+
+
+@post("/oauth/callback/{provider:str}", status_code=303)
+async def callback_posted(request: Asgi, gateway: NamedDependency[Gateway], provider: FromPath[str]) -> Response[bytes]:
+    """OAuth 2.0 Form Post Response Mode §2: on to the same place by GET, which brings the cookie along."""
+    content_type = request.headers.get("content-type", "")
+    return redirect(callbacks.hold(gateway, provider, await request.body(), content_type))
 
 
 def _render(gateway: Gateway, jar: Cookies, answer: Consent | Departure, *more: Cookie) -> Response[bytes]:
