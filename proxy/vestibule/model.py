@@ -106,7 +106,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     name: str | None = None
     login: str | None = None
     picture: str | None = None
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    """None: the provider was not asked, which is not the same as none (a scope may have been left out)."""
 
 
 class Service(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The provider's tokens of one user and one scope set, and the lease under which they are refreshed."""
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -117,11 +117,26 @@ async def store_refreshed(
     return record(ConnectionRecord, row) if row else None
 
 
-async def end_connection(db: AsyncConnection, connection_id: str, reason: str, now: int) -> ConnectionRecord | None:
-    """None if it had ended before."""
+async def replace_refresh(db: AsyncConnection, connection_id: str, *, old: bytes, new: bytes) -> None:
+    """Only where the old one still stands."""
+    await db.execute(
+        update(connections)
+        .where(connections.c.id == connection_id, connections.c.refresh_sealed == old)
+        .values(refresh_sealed=new)
+    )
+
+
+async def end_connection(
+    db: AsyncConnection, connection_id: str, reason: str, now: int, *, version: int | None = None
+) -> ConnectionRecord | None:
+    """None if it had ended before, or has another version by now."""
     statement = (
         update(connections)
-        .where(connections.c.id == connection_id, connections.c.ended_at.is_(None))
+        .where(
+            connections.c.id == connection_id,
+            connections.c.ended_at.is_(None),
+            true() if version is None else connections.c.version == version,
+        )
         .values(ended_at=now, ended_reason=reason)
         .returning(*connections.c)
     )

@@ -17,13 +17,13 @@ from vestibule.service.authorizations import Consent, Departure
 from vestibule.service.gateway import Gateway, refuse
 from vestibule.web import pages
 from vestibule.web.cookies import Cookies
-from vestibule.web.responses import Asgi, page_response, redirect
+from vestibule.web.responses import Asgi, Wired, page_response, redirect
 
 _MOST_FORM_BYTES = 65_536
 
 
 @get("/oauth/authorize")
-async def authorize(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
+async def authorize(request: Asgi, gateway: Wired, jar: NamedDependency[Cookies]) -> Response[bytes]:
     """RFC 6749 §4.1.1. Free of side effects: clients and browsers prefetch it."""
     browser = jar.form(request.cookies) or random.token()
     answer = await authorizations.begin(gateway, request.scope["query_string"], browser)
@@ -31,7 +31,7 @@ async def authorize(request: Asgi, gateway: NamedDependency[Gateway], jar: Named
 
 
 @post("/oauth/authorize", status_code=200)
-async def decide(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
+async def decide(request: Asgi, gateway: Wired, jar: NamedDependency[Cookies]) -> Response[bytes]:
     """The consent form. Only our own page may send it, from the browser that was shown it."""
     _check_origin(request, gateway)
     body = await request.body()
@@ -50,7 +50,7 @@ async def decide(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDep
 
 @get("/oauth/callback/{provider:str}")
 async def callback(
-    request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies], provider: FromPath[str]
+    request: Asgi, gateway: Wired, jar: NamedDependency[Cookies], provider: FromPath[str]
 ) -> Response[bytes]:
     """RFC 6749 §4.1.2, as the provider's client."""
     try:

@@ -6,14 +6,19 @@ import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, State
+from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
+from litestar.params import SkipValidation
+from sqlalchemy.exc import SQLAlchemyError
 
 from vestibule.errors import OAuthError, PageError, ServerError, TemporarilyUnavailable
-from vestibule.service.gateway import FlowRefused
+from vestibule.service.gateway import FlowRefused, Gateway
 from vestibule.web import pages
 
 log = structlog.get_logger("vestibule.web")
 Asgi = Request[Any, Any, State]
+Wired = NamedDependency[SkipValidation[Gateway]]
+"""What `app` built, handed on as it is: validating it would go through all that it holds, at every request."""
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _BASIC = {"www-authenticate": 'Basic realm="vestibule", charset="UTF-8"'}
 
@@ -69,6 +74,16 @@ def http_refused(request: Asgi, error: HTTPException) -> Response[bytes]:
     log.info("http_refused", reason=f"http_{error.status_code}")
     document = {"error": "not_found" if error.status_code == 404 else "invalid_request", "trace_id": trace_id(request)}  # noqa: PLR2004
     return json_response(document, error.status_code, dict(error.headers or {}))
+
+
+def database_busy(request: Asgi, error: SQLAlchemyError) -> Response[bytes]:
+    """Locked or unreachable: clients keep their tokens and try again."""
+    log.error("database_unavailable", exc_info=error)
+    return oauth_refused(request, DatabaseBusy("database_unavailable"))
+
+
+class DatabaseBusy(TemporarilyUnavailable):
+    description = "The gateway is busy right now. Try again shortly."
 
 
 def failed(request: Asgi, error: Exception) -> Response[bytes]:
