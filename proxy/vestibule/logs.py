@@ -37,6 +37,12 @@ def configure(*, pretty: bool = False, level: str = "info") -> None:
     )
     for name in ("httpx", "httpcore", "uvicorn.error", "aiosqlite", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_unintended)
+
+
+def _unintended(record: logging.LogRecord) -> bool:
+    """A broken end is on purpose, and the access log has the reason."""
+    return "without completing response" not in record.getMessage()
 
 
 def _encode(event: Any, **_: Any) -> bytes:

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import certifi
@@ -33,6 +33,7 @@ _MOST_CALLS = 60
 _MOST_CACHED = 256
 _FRESH_SECONDS = 30
 """A key set is fetched anew for an unknown `kid` at most this often: anybody can send a token with a made-up kid."""
+_LAST_PORT = 65535
 _HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)*([^/?#@]*)", re.IGNORECASE)
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(text)
@@ -113,6 +114,8 @@ class Outbound:
                 content=call.body or None,
                 extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), seconds)},
             )
+            if request.url.port is not None and not 0 < request.url.port <= _LAST_PORT:
+                return HttpFailure("protocol", "no such port")
             async with asyncio.timeout(seconds):
                 response = await transport.handle_async_request(request)
                 try:
@@ -150,7 +153,7 @@ class _Cached(Struct, frozen=True, kw_only=True):
 
 
 class _Cache:
-    """Replies by URL, the least recently used ones go first. Who waits for the same URL shares one exchange and also its
+    """Replies by URL, the least recently used ones go first. Who waits for the same URL shares one exchange and its
     failure: a provider that does not answer costs everybody one timeout, not one after the other.
     """
 
@@ -162,11 +165,7 @@ class _Cache:
         flight = self._flights.get(call.url)
         if flight is None:
             cached, now = self._replies.get(call.url), time.monotonic()
-            if (
-                cached is not None
-                and now < cached.expires
-                and not (call.fresh and now - cached.asked >= _FRESH_SECONDS)
-            ):
+            if cached and now < cached.expires and not (call.fresh and now - cached.asked >= _FRESH_SECONDS):
                 self._replies.move_to_end(call.url)
                 return cached.reply
             flight = asyncio.create_task(self._fetch(call, exchange))
@@ -187,6 +186,7 @@ class _Cache:
         return reply
 
 
+@cache
 def trusted_roots() -> ssl.SSLContext:
     """The system's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` too), so that a private one can be
     added as everywhere else, and certifi's, so that a bare container works.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from copy import copy
 from ipaddress import ip_network
 
 import pytest
@@ -10,7 +11,6 @@ from msgspec import structs
 
 from gate.running import ACME, HOST, request
 from vestibule import server
-from vestibule.gate.dispatcher import Dispatcher
 from vestibule.storage import keys
 
 METADATA = "https://gate.example.com/.well-known/oauth-protected-resource"
@@ -606,7 +606,8 @@ async def test_log_does_not_grow_with_the_path(gate, logged):
 
 async def test_attack_dns_rebinding_on_dev(gate):
     """`vestibule dev` serves its own host names only: 421 (RFC 9110 §15.5.20)."""
-    dispatcher = Dispatcher(gate.gateway, gate.dispatcher._access, None, hosts=frozenset({"localhost:8000"}))
+    dispatcher = copy(gate.dispatcher)
+    dispatcher._hosts = frozenset({"localhost:8000"})
     sent: list[dict[str, object]] = []
 
     async def send(message: dict[str, object]) -> None:
@@ -617,7 +618,6 @@ async def test_attack_dns_rebinding_on_dev(gate):
         sent.clear()
         await dispatcher({**scope, "headers": [(b"host", host)]}, None, send)
         assert sent[0]["status"] == status
-    await dispatcher.close()
 
 
 @pytest.mark.parametrize(
@@ -634,11 +634,11 @@ async def test_attack_dns_rebinding_on_dev(gate):
 )
 async def test_attack_spoofed_forwarded_for(gate, peer, told, sent):
     """CVE-2025-59152, design decision 6: believed from configured peers only; the real peer always comes last."""
-    trusting = structs.replace(gate.gateway, trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1")))
-    dispatcher = Dispatcher(trusting, gate.dispatcher._access, None)
+    dispatcher = copy(gate.dispatcher)
+    trusted = (ip_network("10.0.0.0/8"), ip_network("::1"))
+    dispatcher._gateway = structs.replace(gate.gateway, trusted_proxies=trusted)
     scope = {"client": peer and (peer, 1), "headers": [(b"x-forwarded-for", value.encode()) for value in told]}
     assert dict(dispatcher._forwarded(scope))[b"x-forwarded-for"] == sent.encode()
-    await dispatcher.close()
 
 
 async def test_attack_endless_head(gate, backend):

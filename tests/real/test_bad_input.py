@@ -427,8 +427,8 @@ async def test_no_permission_ticked(judge, desk):
         ({}, "own", {"decision": ""}, "decision_unknown"),
     ],
     ids=[
-        "another site", "another port", "sandboxed frame", "old browser", "no cookie", "another's cookie", "made-up form",
-        "no form", "a provider that is not offered", "no decision",
+        "another site", "another port", "sandboxed frame", "old browser", "no cookie", "another's cookie",
+        "made-up form", "no form", "a provider that is not offered", "no decision",
     ],
 )  # fmt: skip
 async def test_attack_consent_csrf(headers, browser, change, slug, judge, desk):
@@ -634,11 +634,11 @@ async def test_attack_token_of_another_kind(judge, desk, tokens, mcp_backend):
         ("/mcpx", "Bearer {key}", 404, "no_route", "no_route"),
     ],
 )
-async def test_a_key_is_refused_at_the_gate(path, authorization, status, error, slug, judge, desk, tokens, mcp_backend):
+async def test_a_key_is_refused_at_the_gate(path, authorization, status, error, slug, judge, tokens, mcp_backend):
     """RFC 6750 §3.1, CVE-2025-69196: 401 with a challenge that says where to sign in; nothing reaches the backend."""
     key = tokens["access_token"]
     headers = {"authorization": authorization.format(key=key)} if authorization else {}
-    reply = await send("POST", desk.issuer + path.format(key=key), headers=headers, json={})
+    reply = await send("POST", judge.gateway.url + path.format(key=key), headers=headers, json={})
     judge.document(reply, status, error, slug)
     if status == 401:
         challenge = reply.headers["www-authenticate"]

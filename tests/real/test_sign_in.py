@@ -480,3 +480,32 @@ async def test_a_client_that_leaves_ends_the_backend_request(kind, gate, ledger,
     left = time.monotonic()
     assert await eventually(lambda: [seen["outcome"] for seen in mcp_backend.seen()] == ["broken"])
     assert time.monotonic() - left < 1
+
+
+@pytest.mark.parametrize("how", ["by the client", "by the operator"])
+async def test_a_stream_ends_with_its_key(how, gate, ledger, mcp_backend):
+    """Design decision 16: an open stream does not outlive its key. It is cut, without the final chunk that would make
+    it look complete, and the backend's request ends too.
+    """
+    client = desk(gate)
+    tokens = ledger.note_tokens(await client.sign_in(ledger.person(CLERK.approving()), "/api"))
+    digest = sha256(tokens["access_token"].encode()).digest()
+    ((key_id,),) = query(gate, "SELECT id FROM keys WHERE digest = ?", digest)
+    mcp_backend.forget()
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=10, headers=bearer(tokens["access_token"])) as http,
+        http.stream("GET", f"{gate.url}/api/stream?events=300") as reply,
+    ):
+        lines = reply.aiter_lines()
+        assert (await anext(lines)).startswith("id: 0")
+        if how == "by the client":
+            assert (await client.revoke(tokens["access_token"])).status_code == 200
+        else:
+            command = [program("vestibule") or "", "keys", "revoke", "--config", str(gate.config_file), key_id]
+            operator = await asyncio.create_subprocess_exec(*command, env=gate.env, stderr=asyncio.subprocess.DEVNULL)
+            assert await operator.wait() == 0
+        revoked = time.monotonic()
+        with pytest.raises(httpx.RemoteProtocolError):
+            [line async for line in lines]
+        assert time.monotonic() - revoked < 1
+    assert await eventually(lambda: [seen["outcome"] for seen in mcp_backend.seen()] == ["broken"])

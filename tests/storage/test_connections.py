@@ -102,6 +102,20 @@ async def test_refreshed_tokens_are_stored_once(database, saved):
     assert (await call(database, connections.find_connection, "connection-1")).expires_at == NOW + 7200
 
 
+async def test_a_refusal_ends_the_version_it_was_about(database, saved):
+    """What a sign-in brought meanwhile is not what the provider refused."""
+    await call(database, connections.save_connection, structs.replace(CONNECTION, **NEW), SCOPES_HASH, NOW + 1)
+    assert await call(database, connections.end_connection, "connection-1", "refused", NOW + 2, version=1) is None
+    assert await call(database, connections.end_connection, "connection-1", "refused", NOW + 2, version=2)
+
+
+@pytest.mark.parametrize(("old", "kept"), [(b"refresh", b"new"), (b"another", b"refresh")])
+async def test_a_refresh_token_is_replaced_where_the_old_one_stands(database, saved, old, kept):
+    """A rotation that lost against a sign-in without refresh token still holds the only one that works."""
+    await call(database, connections.replace_refresh, "connection-1", old=old, new=b"new")
+    assert (await call(database, connections.find_connection, "connection-1")).refresh_sealed == kept
+
+
 async def test_a_connection_ends_once_and_stays_ended(database, saved):
     """No lease, no tokens and no second end afterwards; it is not found as the live one."""
     ended = await call(database, connections.end_connection, "connection-1", "refused", NOW + 5)

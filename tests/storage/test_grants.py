@@ -58,6 +58,14 @@ async def test_a_family_comes_back_as_it_was(database):
         assert await grants.find_family(db, "family-2") is None
 
 
+async def test_the_grant_of_a_family(database):
+    """Ownership of a refresh token: found whether the family lives or not."""
+    await add_family(database, revoked_at=NOW)
+    async with database.read() as db:
+        assert (await grants.find_grant_of_family(db, "family-1")).client_id == "client-1"
+        assert await grants.find_grant_of_family(db, "family-2") is None
+
+
 async def revoke(database, family_id, reason="test", now=NOW + 7):
     async with database.write() as db:
         return await grants.revoke_family(db, family_id, reason, now)

@@ -37,6 +37,13 @@ async def test_a_later_sign_in_overwrites_the_claims_and_nothing_else(database):
         assert (await db.execute(select(table.c.created_at, table.c.seen_at))).one() == (NOW, NOW + 5)
 
 
+async def test_groups_that_were_not_asked_for_stay_as_they_are(database):
+    """None is not (): a sign-in without the scope for groups must not end other routes' access, nor invent any."""
+    assert (await save(database, "user-2", structs.replace(ADA, subject="2", groups=None))).groups == ()
+    await save(database, "user-1", ADA)
+    assert (await save(database, "user-1", structs.replace(ADA, groups=None))).groups == ADA.groups
+
+
 @pytest.mark.parametrize(
     "change",
     [{"provider": "gitlab"}, {"tenant": "t"}, {"subject": "2"}, {"subject": "1 "}, {"subject": "\uff11"}],

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from vestibule.config import RouteConfig
-from vestibule.errors import BackendFailed, BackendTimeout, BadRequest, BodyTooLarge, Unavailable
+from vestibule.errors import BackendFailed, BackendTimeout, BadRequest, BodyTooLarge, RequestTimeout, Unavailable
 from vestibule.gate.headers import RawHeaders, get_all
 from vestibule.outbound import trusted_roots
 
@@ -20,6 +20,8 @@ _FINAL = range(200, 600)
 _UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+UPLOAD_SECONDS = 60
+"""How long a client may send no byte of a body that it announced."""
 WRITE_SECONDS = 30
 """How long a backend may take no byte of a request; meanwhile nothing tells whether the client is still there."""
 
@@ -69,7 +71,11 @@ class RequestBody(httpx.AsyncByteStream):
                 yield chunk
 
     async def _next(self) -> bytes:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout("upload_stalled", f"no byte of the body in {UPLOAD_SECONDS} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk: bytes = message.get("body", b"")
@@ -84,12 +90,12 @@ class RequestBody(httpx.AsyncByteStream):
 class Backend:
     """One route's backend with a pool of its own, so that a slow one starves no other."""
 
-    def __init__(self, config: RouteConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, config: RouteConfig) -> None:
         self._url = httpx.URL(config.backend)
         self._path = self._url.raw_path.removesuffix(b"/")
         self._timeouts = config.timeouts
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=15)
-        self._transport = transport or httpx.AsyncHTTPTransport(verify=trusted_roots(), limits=limits, trust_env=False)
+        self._transport = httpx.AsyncHTTPTransport(verify=trusted_roots(), limits=limits, trust_env=False)
         self.host = self._url.netloc
 
     async def send(

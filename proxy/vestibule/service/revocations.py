@@ -13,6 +13,7 @@ from vestibule.storage import revocations
 from vestibule.storage.database import Database
 
 POLL_SECONDS = 0.05
+RETRY_SECONDS = 1.0
 log = structlog.get_logger("vestibule.revocations")
 
 
@@ -57,7 +58,7 @@ class RevocationLog:
             except Exception:
                 log.exception("revocation_watch_lost", action="cache cleared, retrying")
                 self._cache.clear()
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _names(entry: Admission) -> set[tuple[str, str]]:

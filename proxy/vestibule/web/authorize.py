@@ -20,6 +20,7 @@ from vestibule.web.cookies import Cookies
 from vestibule.web.responses import Asgi, Wired, page_response, redirect
 
 _MOST_FORM_BYTES = 65_536
+_MOST_FIELDS = 200
 
 
 @get("/oauth/authorize")
@@ -37,7 +38,10 @@ async def decide(request: Asgi, gateway: Wired, jar: NamedDependency[Cookies]) -
     body = await request.body()
     if len(body) > _MOST_FORM_BYTES:
         refuse(BadRequestPage("form_too_large"))
-    form = parse_qs(body.decode("latin-1"), max_num_fields=200)
+    try:
+        form = parse_qs(body.decode("latin-1"), max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        refuse(BadRequestPage("form_too_large"))
     answer = await authorizations.decide(
         gateway,
         signed=form.get("request", [""])[0],

@@ -79,6 +79,9 @@ def http_refused(request: Asgi, error: HTTPException) -> Response[bytes]:
 def database_busy(request: Asgi, error: SQLAlchemyError) -> Response[bytes]:
     """Locked or unreachable: clients keep their tokens and try again."""
     log.error("database_unavailable", exc_info=error)
+    if _is_browser(request):
+        page = PageError("database_unavailable", description=DatabaseBusy.description)
+        return page_response(pages.render(_error_page(request, page, DatabaseBusy.status)))
     return oauth_refused(request, DatabaseBusy("database_unavailable"))
 
 
@@ -89,10 +92,14 @@ class DatabaseBusy(TemporarilyUnavailable):
 def failed(request: Asgi, error: Exception) -> Response[bytes]:
     """A bug of ours: the traceback goes to the log, the trace id to the client, and nothing else."""
     log.error("internal_error", exc_info=error)
-    if "text/html" in request.headers.get("accept", ""):
+    if _is_browser(request):
         page = PageError("internal", description="Something went wrong here. It has been logged.")
         return page_response(pages.render(_error_page(request, page, 500)))
     return oauth_refused(request, ServerError("internal"))
+
+
+def _is_browser(request: Asgi) -> bool:
+    return "text/html" in request.headers.get("accept", "")
 
 
 def trace_id(request: Asgi) -> str:
