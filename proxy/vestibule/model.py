@@ -204,6 +204,8 @@ class ConnectionRecord(Struct, frozen=True, kw_only=True):
     access_sealed: bytes
     refresh_sealed: bytes | None
     expires_at: int | None
+    refreshed_at: int = 0
+    """When these tokens came: some live for a minute only, and must not be refreshed on every request."""
     version: int
     lease_owner: str | None
     lease_until: int

@@ -84,6 +84,10 @@ class Outbound:
             return await self._exchange(call)
         return await self._caches[call.trusted].find(call, self._exchange)
 
+    def forget(self, call: HttpCall) -> None:
+        """The reply was of no use, though a 200: ask again next time (CIMD: errors are never cached)."""
+        self._caches[call.trusted].forget(call.url)
+
     async def close(self) -> None:
         await self._transport.aclose()
         await self._guarded.aclose()
@@ -172,6 +176,9 @@ class _Cache:
             self._flights[call.url] = flight
             flight.add_done_callback(lambda _: self._flights.pop(call.url))
         return await asyncio.shield(flight)  # who asked first may hang up
+
+    def forget(self, url: str) -> None:
+        self._replies.pop(url, None)
 
     async def _fetch(self, call: HttpCall, exchange: _Exchange) -> HttpReply | HttpFailure:
         reply = await exchange(call)

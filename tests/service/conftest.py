@@ -7,7 +7,7 @@ import pytest
 
 from service.world import World, make_world
 from storage.databases import Sqlite
-from storage.processes import Contender, two_processes
+from storage.processes import Contender
 from vestibule.storage.database import Database
 
 SQLITE = Sqlite()
@@ -23,7 +23,7 @@ def settings() -> dict[str, str]:
 async def world(tmp_path: Path, settings: dict[str, str]) -> AsyncIterator[World]:
     world = await make_world(tmp_path, SQLITE, settings)
     yield world
-    await world.gateway.database.close()
+    await world.close()
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ async def database(url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-@pytest.fixture(scope="session")
-def contenders() -> Iterator[list[Contender]]:
-    with two_processes() as processes:
-        yield processes
+@pytest.fixture(scope="module")
+def other_process() -> Iterator[Contender]:
+    process = Contender()
+    yield process
+    process.close()

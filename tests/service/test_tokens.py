@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from service.world import ISSUER, NOW
+from service.world import ISSUER, NOW, REDIRECTS
 from vestibule.config import AllowRule
 from vestibule.crypto.digests import sha256
 from vestibule.crypto.sealing import SealBroken, open_under
@@ -44,9 +44,7 @@ async def lives(world, keys):
 
 async def test_a_code_gives_keys(world):
     """RFC 6749 §5.1: bearer, lifetime, scope; the keys work on their route."""
-    answer = await world.redeem(
-        await world.code(), redirect_uri="https://portal.example.com/cb", resource=f"{ISSUER}/mcp"
-    )
+    answer = await world.redeem(await world.code(), redirect_uri=REDIRECTS["portal"], resource=f"{ISSUER}/mcp")
     assert answer.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
     assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 3600, "read write")
     assert re.fullmatch(r"vst_at_[A-Za-z0-9]{49}", answer["access_token"])
@@ -260,12 +258,8 @@ async def test_attack_the_database_alone_cannot_open_the_successor(world, tmp_pa
     context = (facts.grant.id, "portal", f"{ISSUER}/mcp", "read write", "1", str(NOW + 30))
     assert answer["refresh_token"] in open_under(keys.refresh, record.successor_sealed, *context).reveal()
     stored = sqlite3.connect(tmp_path / "vestibule.db")
-    values = [
-        value
-        for table in ("refreshes", "keys", "families")
-        for row in stored.execute(f"SELECT * FROM {table}")
-        for value in row
-    ]
+    rows = [row for table in ("refreshes", "keys", "families") for row in stored.execute(f"SELECT * FROM {table}")]
+    values = [value for row in rows for value in row]
     stored.close()
     for value in [*values, sha256(keys.refresh).hex()]:
         with pytest.raises(SealBroken):

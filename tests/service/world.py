@@ -21,9 +21,11 @@ from vestibule.oauth.params import Params
 from vestibule.outbound import Outbound
 from vestibule.service import authorizations, logins, tokens
 from vestibule.service.access import Access
-from vestibule.service.cache import Admission
+from vestibule.service.cache import Admission, KeyCache
 from vestibule.service.gateway import Gateway
+from vestibule.service.revocations import RevocationLog
 from vestibule.storage import connections, grants, keys, refreshes
+from vestibule.storage.database import Database
 
 NOW = 1_800_000_000
 ISSUER = "https://gate.example.com"
@@ -122,25 +124,27 @@ class Network:
         path = urlsplit(url).path
         refreshing = form.get("grant_type") == "refresh_token"
         self.calls.append(("/refresh" if refreshing else path, form))
-        match path:
-            case "/me":
-                return reply(self.person)
-            case "/revoke":
-                self.good.discard(form["token"])
-                return reply({})
-            case "/token" if refreshing:
-                await self.open.wait()
-                if self.fails:
-                    failure = self.fails.pop(0)
-                    if isinstance(failure, Exception):
-                        raise failure
-                    return streamed(failure)
-                if form["refresh_token"] not in self.good:
-                    return reply({"error": "invalid_grant"}, 400)
-                if self.rotates:
-                    self.good.remove(form["refresh_token"])
-                return reply(self._tokens(with_refresh=self.rotates))
+        if path == "/me":
+            return reply(self.person)
+        if path == "/revoke":
+            self.good.discard(form["token"])
+            return reply({})
+        if refreshing:
+            return await self._refresh(form["refresh_token"])
         return reply(self._tokens(with_refresh=self.gives_refresh_token))
+
+    async def _refresh(self, refresh_token: str) -> httpx.Response:
+        await self.open.wait()
+        if self.fails:
+            failure = self.fails.pop(0)
+            if isinstance(failure, Exception):
+                raise failure
+            return streamed(failure)
+        if refresh_token not in self.good:
+            return reply({"error": "invalid_grant"}, 400)
+        if self.rotates:
+            self.good.remove(refresh_token)
+        return reply(self._tokens(with_refresh=self.rotates))
 
     def _tokens(self, *, with_refresh: bool) -> dict[str, Any]:
         self._made += 1
@@ -176,16 +180,22 @@ class World:
     def __init__(self, gateway: Gateway, clock: Clock, network: Network) -> None:
         self.gateway, self.clock, self.network = gateway, clock, network
         self.access = Access(gateway)
+        self.others: list[World] = []
 
     # --- what a browser and a client do --------------------------------------------------------------------------
 
     async def code(
-        self, *, client: str = "portal", route: str = "issues", permissions: tuple[str, ...] = ("read", "write")
+        self,
+        *,
+        client: str = "portal",
+        route: str = "issues",
+        permissions: tuple[str, ...] = ("read", "write"),
+        redirect_uri: str | None = None,
     ) -> str:
         """Through consent and the provider, to the code in the redirect to the client."""
         query = {
             "client_id": client,
-            "redirect_uri": REDIRECTS[client],
+            "redirect_uri": redirect_uri or REDIRECTS[client],
             "response_type": "code",
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
@@ -205,9 +215,8 @@ class World:
         return await tokens.issue(self.gateway, Params(given, (resource,) if resource else ()), None)
 
     async def redeem(self, code: str, **change: Any) -> dict[str, Any]:
-        return await self.token(
-            **{"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER} | change
-        )
+        given = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
+        return await self.token(**given | change)
 
     async def refresh(self, text: str, **change: Any) -> dict[str, Any]:
         return await self.token(**{"grant_type": "refresh_token", "refresh_token": text} | change)
@@ -250,17 +259,18 @@ class World:
         return found
 
     def as_another_process(self, **change: Any) -> "World":
-        """The same database, clock and network behind a process that shares no memory with this one."""
-        cache = type(self.gateway.cache)()
-        revocations = type(self.gateway.revocations)(self.gateway.database, cache)
-        return World(
-            structs.replace(self.gateway, worker="other", cache=cache, revocations=revocations, **change),
-            self.clock,
-            self.network,
-        )
+        """The same database file, clock and network behind a gateway that shares no memory with this one."""
+        database, cache = Database(str(self.gateway.database.engine.url).replace("+aiosqlite", "")), KeyCache()
+        apart = {"database": database, "cache": cache, "revocations": RevocationLog(database, cache), "worker": "other"}
+        self.others.append(World(structs.replace(self.gateway, **apart | change), self.clock, self.network))
+        return self.others[-1]
+
+    async def close(self) -> None:
+        for world in [*self.others, self]:
+            await world.gateway.database.close()
 
     def with_route(self, route_id: str, **change: Any) -> "World":
-        """As after a restart with one route changed in the config; `None` for the route itself removes it."""
+        """As after a restart with one route changed in the config, or `gone` from it."""
         routes = dict(self.gateway.routes)
         if change.pop("gone", False):
             del routes[route_id]

@@ -107,6 +107,7 @@ CONNECTION = ConnectionRecord(
     access_sealed=b"access",
     refresh_sealed=b"refresh",
     expires_at=NOW + 3600,
+    refreshed_at=NOW,
     version=1,
     lease_owner=None,
     lease_until=0,

@@ -42,7 +42,7 @@ async def test_a_new_sign_in_replaces_the_tokens(database, saved):
     """A refresh that runs meanwhile loses: the version moves and its lease is gone."""
     await lease(database)
     again = await call(database, connections.save_connection, structs.replace(CONNECTION, **NEW), SCOPES_HASH, NOW + 10)
-    assert again == structs.replace(CONNECTION, **NEW, version=2)
+    assert again == structs.replace(CONNECTION, **NEW, refreshed_at=NOW + 10, version=2)
 
 
 async def test_a_sign_in_without_refresh_token_keeps_the_old_one(database, saved):
@@ -95,10 +95,10 @@ async def test_no_lease_on_another_version(database, saved, version):
 async def test_refreshed_tokens_are_stored_once(database, saved):
     """The version is the guard; the lease ends with it."""
     await lease(database)
-    stored = await call(database, connections.store_refreshed, "connection-1", version=1, **NEW)
-    assert stored == structs.replace(CONNECTION, **NEW, version=2)
-    late = await call(database, connections.store_refreshed, "connection-1", version=1, **NEW | {"expires_at": 1})
-    assert late is None
+    stored = await call(database, connections.store_refreshed, "connection-1", version=1, now=NOW + 10, **NEW)
+    assert stored == structs.replace(CONNECTION, **NEW, refreshed_at=NOW + 10, version=2)
+    late = NEW | {"expires_at": 1}
+    assert await call(database, connections.store_refreshed, "connection-1", version=1, now=NOW, **late) is None
     assert (await call(database, connections.find_connection, "connection-1")).expires_at == NOW + 7200
 
 
@@ -122,7 +122,7 @@ async def test_a_connection_ends_once_and_stays_ended(database, saved):
     assert (ended.ended_at, ended.ended_reason) == (NOW + 5, "refused")
     assert await call(database, connections.end_connection, "connection-1", "again", NOW + 6) is None
     assert await lease(database) is None
-    assert await call(database, connections.store_refreshed, "connection-1", version=1, **NEW) is None
+    assert await call(database, connections.store_refreshed, "connection-1", version=1, now=NOW, **NEW) is None
     async with database.read() as db:
         assert await connections.find_live_connection(db, "user-1", SCOPES_HASH) is None
         assert await connections.find_connection(db, "connection-1") == ended

@@ -6,7 +6,7 @@ runs for matched routes only, so the trace id, the access log and the refusals l
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -130,10 +130,13 @@ class Dispatcher:
         exchange.admission = admission
         if not admission.permissions:
             raise Forbidden("no_permission_left")
-        body = RequestBody(receive, route.config.max_body_bytes, headers)
-        await body.start()
-        await admit.judge(route, admission, scope["method"], rest, headers, body)
-        await self._forward(exchange, scope, receive, route, rest, admission, body)
+        with self._gateway.cache.live(admission, exchange.revoke):
+            body = RequestBody(receive, route.config.max_body_bytes, headers)
+            await body.start()
+            await admit.judge(route, admission, scope["method"], rest, headers, body)
+            if exchange.revoked:
+                raise KeyInvalid("key_revoked")  # while its body came in
+            await self._forward(exchange, scope, receive, route, rest, admission, body)
 
     async def _forward(
         self,
@@ -160,19 +163,13 @@ class Dispatcher:
             self._relay(exchange, backend, route, scope["method"], rest, scope["query_string"], headers, body)
         )
         gone = asyncio.create_task(until_gone(receive, body))
-        revoked = asyncio.Event()
-
-        def end() -> None:
-            revoked.set()
-            gone.cancel()
-
+        exchange.stop = gone.cancel
         seconds_left = admission.key.expires_at - self._gateway.now()
         try:
-            with self._gateway.cache.live(admission, end):
-                await asyncio.wait({work, gone}, timeout=seconds_left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone}, timeout=seconds_left, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 # Dropped without a final chunk: a stream must not outlive its key (design decision 16).
-                exchange.reason = "key_revoked" if revoked.is_set() else "client_gone" if gone.done() else "key_expired"
+                exchange.reason = "key_revoked" if exchange.revoked else "client_gone" if gone.done() else "key_expired"
                 return
             await work
         finally:
@@ -283,6 +280,13 @@ class _Exchange:
         self.cors: list[tuple[bytes, bytes]] = []
         self.reason = ""
         self.detail = ""
+        self.revoked = False
+        self.stop: Callable[[], object] = lambda: None
+
+    def revoke(self) -> None:
+        """The key was revoked while this request is under way."""
+        self.revoked = True
+        self.stop()
 
     async def send(self, message: Any) -> None:
         """ASGI send: adds the trace id and a date, and notes the status."""

@@ -109,5 +109,6 @@ async def _fetch_cimd(gateway: Gateway, url: str, *, fresh: bool) -> ClientRecor
     try:
         return cimd.read_document(url, reply.body, reply.headers.get("content-type", ""))
     except InvalidClientMetadata as error:
+        gateway.outbound.forget(call)
         log.warning("cimd_invalid", client_id=url, reason=error.slug, detail=error.detail)
         return None

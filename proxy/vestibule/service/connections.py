@@ -81,10 +81,15 @@ def access_token(gateway: Gateway, connection: ConnectionRecord) -> Secret:
 
 
 def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
-    """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token."""
+    """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token.
+
+    Never before half of the token's life, because some live for a minute only. What cannot be refreshed is used up.
+    """
+    if connection.expires_at is None:
+        return False
     provider = gateway.providers.get(connection.provider)
-    early = provider.refresh_early if provider and connection.refresh_sealed else 0  # what cannot be refreshed lives on
-    return connection.expires_at is not None and now >= connection.expires_at - early
+    early = provider.refresh_early if provider and connection.refresh_sealed else 0
+    return now >= connection.expires_at - min(early, (connection.expires_at - connection.refreshed_at) // 2)
 
 
 class Refresher:
@@ -187,6 +192,7 @@ async def _store(
             access_sealed=access,
             refresh_sealed=refresh,
             expires_at=tokens.expires_at,
+            now=gateway.now(),
         )
         if stored is None and refresh is not None and connection.refresh_sealed is not None:
             # A sign-in moved the version meanwhile. If it brought no refresh token of its own, the one that we hold is

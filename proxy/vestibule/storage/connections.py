@@ -20,6 +20,7 @@ async def save_connection(
         "access_sealed": connection.access_sealed,
         "refresh_sealed": connection.refresh_sealed,
         "expires_at": connection.expires_at,
+        "refreshed_at": now,
     }
     new = insert(connections)
     statement = (
@@ -98,6 +99,7 @@ async def store_refreshed(
     access_sealed: bytes,
     refresh_sealed: bytes | None,
     expires_at: int | None,
+    now: int,
 ) -> ConnectionRecord | None:
     """None if somebody else moved the version meanwhile: their tokens are the newer ones."""
     statement = (
@@ -107,6 +109,7 @@ async def store_refreshed(
             access_sealed=access_sealed,
             refresh_sealed=refresh_sealed,
             expires_at=expires_at,
+            refreshed_at=now,
             version=version + 1,
             lease_owner=None,
             lease_until=0,
