@@ -43,6 +43,19 @@ async def alive(world, *signed_in):
     return [(await world.family(keys.family)).revoked_at is None for keys in signed_in]
 
 
+@pytest.mark.parametrize(
+    ("life", "after", "is_due"),
+    [(3600, 3479, False), (3600, 3480, True), (121, 0, False), (121, 1, True), (60, 29, False), (60, 30, True)],
+)
+async def test_when_a_token_is_due(world, life, after, is_due):
+    """Two minutes before its end; one that lives no longer than that, at half of its life and not on every request."""
+    connection = await world.connection((await sign_in(world)).access)
+    lived = structs.replace(connection, refreshed_at=NOW, expires_at=NOW + life)
+    assert module.due(world.gateway, lived, NOW + after) is is_due
+    assert not module.due(world.gateway, structs.replace(lived, refresh_sealed=None), NOW + life - 1)
+    assert not module.due(world.gateway, structs.replace(lived, expires_at=None), NOW + 10 * life)
+
+
 # --- sharing (design decision 12) -------------------------------------------------------------------------------------
 
 

@@ -83,13 +83,14 @@ def access_token(gateway: Gateway, connection: ConnectionRecord) -> Secret:
 def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
     """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token.
 
-    Never before half of the token's life, because some live for a minute only. What cannot be refreshed is used up.
+    Tokens that live no longer than that are refreshed at half of their life. What cannot be refreshed is used up.
     """
     if connection.expires_at is None:
         return False
     provider = gateway.providers.get(connection.provider)
     early = provider.refresh_early if provider and connection.refresh_sealed else 0
-    return now >= connection.expires_at - min(early, (connection.expires_at - connection.refreshed_at) // 2)
+    life = connection.expires_at - connection.refreshed_at
+    return now >= connection.expires_at - (early if life > early else life // 2)
 
 
 class Refresher:
