@@ -10,7 +10,7 @@ Glossary
     key         only in compounds: api_key, access_token, refresh_token, signing_key, sealing_key
 
 Floors, top to bottom; imports point down only, import-linter holds it
-    cli, dev                    commands; a gateway with everything built in
+    cli, dev, tools             commands; a gateway with everything built in; explaining, trying and probing providers
     app                         composition root: builds everything once from the config
     web, gate                   the doors: control plane (Litestar) and data plane (plain ASGI)
     service                     load, decide, save, act: joins the floors below, which do not know each other

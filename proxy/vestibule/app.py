@@ -5,11 +5,14 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from msgspec import Struct, structs
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vestibule.config import ClientConfig, Config, RouteConfig
 from vestibule.crypto import random
@@ -26,6 +29,7 @@ from vestibule.policy.permissions import compile_permissions
 from vestibule.policy.routes import RouteTable
 from vestibule.policy.rules import compile_rules
 from vestibule.provider.provider import Provider
+from vestibule.service import janitor
 from vestibule.service.access import Access
 from vestibule.service.cache import KeyCache
 from vestibule.service.gateway import FlowRefused, Gateway, Route
@@ -77,6 +81,7 @@ def build_gateway(loaded: Loaded, outbound: Outbound) -> Gateway:
         sealer=Sealer(config.secrets.sealing),
         cache=cache,
         revocations=RevocationLog(database, cache),
+        trusted_proxies=tuple(ip_network(proxy, strict=False) for proxy in config.trusted_proxies),
         worker=f"{os.getpid()}-{random.token(6)}",
     )
 
@@ -127,7 +132,9 @@ def _control(gateway: Gateway, access: Access) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await gateway.database.migrate()
         await gateway.revocations.start()
-        tasks = [asyncio.create_task(gateway.revocations.watch()), asyncio.create_task(_flush(access))]
+        tasks = [
+            asyncio.create_task(work) for work in (gateway.revocations.watch(), _flush(access), janitor.run(gateway))
+        ]
         try:
             yield
         finally:
@@ -158,6 +165,8 @@ def _control(gateway: Gateway, access: Access) -> Litestar:
             FlowRefused: responses.flow_refused,
             PageError: responses.page_refused,
             HTTPException: responses.http_refused,
+            OperationalError: responses.database_busy,
+            PoolTimeout: responses.database_busy,
             Exception: responses.failed,
         },
         lifespan=[lifespan],

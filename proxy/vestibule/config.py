@@ -242,4 +242,4 @@ class Config(Section, frozen=True, kw_only=True):
     ] = "vst"
     """First part of every key, so that secret scanners can find leaked ones."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For is believed, for logs only."""
+    """Addresses or networks whose X-Forwarded-For is passed on to backends; from anybody else it is replaced."""

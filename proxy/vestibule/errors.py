@@ -165,6 +165,12 @@ class BodyTooLarge(GateError):
     status, description = 413, "The request body is larger than this route allows."
 
 
+class RequestTimeout(GateError):
+    """RFC 9110 §15.5.9."""
+
+    status, description = 408, "The request body did not arrive in time."
+
+
 class BackendFailed(GateError):
     status, description = 502, "The backend could not be reached or broke its answer off."
 

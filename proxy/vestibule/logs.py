@@ -16,11 +16,18 @@ def configure(*, pretty: bool = False, level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
     ]
     if pretty:
-        processors = [*shared, structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stderr.isatty())]
+        renderer = structlog.dev.ConsoleRenderer(
+            pad_event_to=24, colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        processors = [*shared, renderer]
         factory: Any = structlog.PrintLoggerFactory(sys.stderr)
     else:
+        # Without local variables: they hold keys, codes and cookies.
+        tracebacks = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
         serializer = structlog.processors.JSONRenderer(serializer=_encode)
-        processors = [*shared, structlog.processors.dict_tracebacks, serializer]
+        processors = [*shared, tracebacks, serializer]
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
         processors=processors,
@@ -30,6 +37,12 @@ def configure(*, pretty: bool = False, level: str = "info") -> None:
     )
     for name in ("httpx", "httpcore", "uvicorn.error", "aiosqlite", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_unintended)
+
+
+def _unintended(record: logging.LogRecord) -> bool:
+    """A broken end is on purpose, and the access log has the reason."""
+    return "without completing response" not in record.getMessage()
 
 
 def _encode(event: Any, **_: Any) -> bytes:

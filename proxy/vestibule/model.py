@@ -106,7 +106,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     name: str | None = None
     login: str | None = None
     picture: str | None = None
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    """None: the provider was not asked, which is not the same as none (a scope may have been left out)."""
 
 
 class Service(Struct, frozen=True):
@@ -205,6 +206,8 @@ class ConnectionRecord(Struct, frozen=True, kw_only=True):
     kept_sealed: bytes | None = None
     """What the callback or a reply said that later requests need (`Tokens.kept`), as JSON."""
     expires_at: int | None
+    refreshed_at: int = 0
+    """When these tokens came: some live for a minute only, and must not be refreshed on every request."""
     version: int
     lease_owner: str | None
     lease_until: int

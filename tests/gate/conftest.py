@@ -10,8 +10,11 @@ import structlog
 
 from gate.backend import Backend
 from gate.running import Running, running
+from vestibule.config import Timeouts
 
 HERE = Path(__file__).parent
+SECOND = 0.2
+"""How long a second of the config lasts in the tests of time limits."""
 DEFINITION = """\
 title: Acme
 authorize: {url: "https://id.acme.com/authorize"}
@@ -125,6 +128,10 @@ async def gate(shared_backend: Backend, tmp_path_factory: pytest.TempPathFactory
     directory = tmp_path_factory.mktemp("gate")
     (directory / "acme.yaml").write_text(DEFINITION, encoding="utf-8")
     async with running(directory, CONFIG.replace("PORT", str(shared_backend.port))) as gate:
+        for name in ("hasty", "patient"):
+            target = gate.dispatcher._backends[name]
+            seconds = {field: getattr(target._timeouts, field) * SECOND for field in Timeouts.__struct_fields__}
+            target._timeouts = Timeouts(**seconds)
         yield gate
 
 

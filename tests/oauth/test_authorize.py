@@ -117,16 +117,13 @@ def test_request_is_read():
     assert request == AuthorizationRequest(
         client_id="c1",
         redirect_uri=CALLBACK,
-        redirect_uri_sent=True,
         state="xyz",
         challenge=GOOD["code_challenge"],
         route="issues",
         resource="https://gate.example/mcp",
         permissions=("read",),
-        named_scopes=True,
     )
     assert msgspec.convert(msgspec.to_builtins(request), AuthorizationRequest) == request
-    assert read(redirect_uri=None).redirect_uri_sent is False
 
 
 @pytest.mark.parametrize(
@@ -168,22 +165,21 @@ def test_request_is_refused(change, error, slug):
 
 
 @pytest.mark.parametrize(
-    ("scope", "permissions", "named"),
+    ("scope", "permissions"),
     [
-        (None, ("read",), False),
-        ("read", ("read",), True),
-        ("write read", ("read", "write"), True),
-        ("read unknown", ("read",), True),
-        ("read offline_access", ("read",), True),
-        ("offline_access", ("read",), False),
-        (" offline_access", ("read",), False),
-        ("openid profile email offline_access", ("read",), False),
+        (None, ("read",)),
+        ("read", ("read",)),
+        ("write read", ("read", "write")),
+        ("read unknown", ("read",)),
+        ("read offline_access", ("read",)),
+        ("offline_access", ("read",)),
+        (" offline_access", ("read",)),
+        ("openid profile email offline_access", ("read",)),
     ],
 )
-def test_scope(scope, permissions, named):
+def test_scope(scope, permissions):
     """RFC 6749 §3.3: unknown names are dropped; habitual ones alone count as none named."""
-    request = read(scope=scope)
-    assert (request.permissions, request.named_scopes) == (permissions, named)
+    assert read(scope=scope).permissions == permissions
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_any_redirect_uri_is_judged(uri):
     if redirect_problem(uri) is None:
         assert uri.isascii()
         assert "#" not in uri
-        assert "@" not in uri.split("//")[-1].split("/")[0]
+        assert "//" not in uri or "@" not in uri.partition("//")[2].split("/")[0]
         assert redirect_matches(uri, uri)
         assert redirect_host(uri)
     else:
@@ -253,10 +253,10 @@ def test_registration_of_vscode():
 
 
 def test_registration_defaults():
-    """RFC 7591 §2: client_secret_basic and authorization_code when omitted; a name of our making."""
+    """RFC 7591 §2: client_secret_basic when omitted; both grant types, and a name of our making."""
     registration = read_registration(msgspec.json.encode({"redirect_uris": [CALLBACK], "client_name": None}))
     assert registration.auth_method == "client_secret_basic"
-    assert registration.grant_types == ("authorization_code",)
+    assert registration.grant_types == ("authorization_code", "refresh_token")
     assert registration.name == "claude.ai"
 
 
@@ -312,7 +312,7 @@ def test_attack_privileged_metadata_in_registration():
     record = registration.record("id1", source=ClientSource.DCR, created_at=5, expires_at=9)
     assert record == read_registration(document()).record("id1", source=ClientSource.DCR, created_at=5, expires_at=9)
     assert (record.trusted, record.confirmed_at, record.secret_digest, record.id) == (False, None, None, "id1")
-    assert record.grant_types == ("authorization_code",)
+    assert record.grant_types == ("authorization_code", "refresh_token")
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_invisible_name_falls_back_to_the_host():
         ({"client_name": "Cursor"}, {}, False),
         ({"logo_uri": "https://a.example/l"}, {}, False),
         ({"client_uri": "https://a.example/l"}, {"logo_uri": "https://a.example/l"}, False),
-        ({"grant_types": ["authorization_code", "refresh_token"]}, {}, False),
+        ({"grant_types": ["authorization_code", "refresh_token"]}, {}, True),
         ({"token_endpoint_auth_method": "client_secret_post"}, {}, False),
     ],
 )
@@ -404,7 +404,7 @@ def test_registration_response():
         "client_id_issued_at": 1000,
         "client_name": "Claude",
         "redirect_uris": [CALLBACK],
-        "grant_types": ["authorization_code"],
+        "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": "none",
         "client_uri": "https://claude.ai",

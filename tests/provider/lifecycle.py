@@ -9,34 +9,46 @@ Three freedoms are granted, each by an RFC and none by a definition:
 
 - Scopes may come in any order (RFC 6749 §3.3).
 - `token_type_hint` may be missing where the documentation shows it (RFC 7009 §2.1, RFC 7662 §2.1: optional).
-- A discovered userinfo endpoint may be asked although the golden life cycle gets along without (OIDC Core §5.3); it then
-  says what the id_token says. `userinfo: refused` in the golden file takes this freedom back.
+- A discovered userinfo endpoint may be asked although the golden life cycle gets along without (OIDC Core §5.3); it
+  then says what the id_token says. `userinfo: refused` in the golden file takes this freedom back.
 
-After a refresh the person is looked at again, as the gateway does from time to time: it must be the same one, though the
-browser's callback is long gone and a refreshed reply says less (`again: impossible` where it says nothing at all).
-`errors` are documented replies that mean no.
+After a refresh the person is looked at again: it must be the same one, though the browser's callback is long gone and a
+refreshed reply says less (`again: impossible` where it says nothing at all). `errors` are documented replies that mean
+no. `now`, `secret` and `assertion` are given where the documented facts depend on them.
 """
 
 import base64
 import hashlib
-import hmac
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from difflib import ndiff
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl
 
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from provider.driver import NOW
+from provider.golden_lines import (
+    SECRET,
+    b64url,
+    flat,
+    http_reply,
+    lines,
+    parts_of_url,
+    person,
+    person_wanted,
+    replaced,
+    verifies,
+    with_hmac,
+)
 from provider.id_tokens import KEYS, signed
 from vestibule import catalog
-from vestibule.model import HttpCall, HttpReply, Identity, Secret, Tokens
+from vestibule.model import HttpCall, HttpReply, Secret, Tokens
 from vestibule.provider import wire
-from vestibule.provider.defaults import complete
+from vestibule.provider.defaults import complete, merge
 from vestibule.provider.flow import CodeReturned, Identified, ProviderFailed, TokensReceived
 from vestibule.provider.provider import Provider, compile_provider
 from vestibule.reading import read
@@ -47,7 +59,6 @@ QUIRKS = HERE / "quirks"
 CLIENT_KEYS = {"RSA": JWK.generate(kty="RSA", size=2048), "EC": JWK.generate(kty="EC", crv="P-256")}
 UUID = "6f1c2f0e-6f0b-4b0e-8a55-3c7b1c0c2a11"
 _PROTOCOL_CLAIMS = {"iss", "aud", "azp", "nonce", "iat", "exp", "auth_time", "amr", "at_hash"}
-_FIELDS = ("email", "name", "login", "picture")
 
 
 def golden(path: Path) -> dict[str, Any]:
@@ -57,9 +68,11 @@ def golden(path: Path) -> dict[str, Any]:
     return value
 
 
-def compiled(source: str, facts: Mapping[str, Any], relative_to: Path = HERE) -> Provider:
-    """A catalog name or a file; compiled as the config would."""
-    raw = catalog.load(source, relative_to).raw
+def compiled(
+    source: str, facts: Mapping[str, Any], relative_to: Path = HERE, over: Mapping[str, Any] | None = None
+) -> Provider:
+    """A catalog name or a file, with `over` laid over it; compiled as the config would."""
+    raw = merge(catalog.load(source, relative_to).raw, over or {})
     given = facts.get("given", {})
     alg = complete(raw)["client"].get("jwt", {}).get("alg", "")
     key = CLIENT_KEYS["EC" if alg.startswith("ES") else "RSA"]
@@ -67,7 +80,7 @@ def compiled(source: str, facts: Mapping[str, Any], relative_to: Path = HERE) ->
         Path(source).stem,
         raw,
         client_id="CLIENT_ID",
-        client_secret=Secret("CLIENT_SECRET"),
+        client_secret=Secret(facts.get("secret", SECRET)),
         client_key=Secret(key.export_to_pem(private_key=True, password=None).decode()),
         params={name: str(value) for name, value in given.get("params", {}).items()},
     )
@@ -115,14 +128,14 @@ class _Life:
         )
         if not isinstance(begun, wire.AuthorizeUrl):
             return self._stop("authorize", begun)
-        self._compare("authorize request", self._wanted(self.facts["authorize"]), _parts_of_url(begun.url))
+        self._compare("authorize request", self._wanted(self.facts["authorize"]), parts_of_url(begun.url))
         if (text := self.facts["authorize"].get("contains", "")) not in begun.url:
             self.differences.append(f"authorize request: the URL does not contain {text}")
         mode = "form_post" if callback.pop("method", "GET") == "POST" else "query"
         self._compare("callback", {"mode": mode}, {"mode": provider.definition.callback.mode})
         params = {name: str(value) for name, value in self._filled(callback).items()}
         if "HMAC" in params.values():
-            params = _with_hmac(params)
+            params = with_hmac(params)
         returned = wire.read_callback(provider, params)
         if not isinstance(returned, CodeReturned):
             return self._stop("callback", returned)
@@ -137,7 +150,7 @@ class _Life:
         who = self._converse("identity", self._identify(params), self.facts["identity"])
         if not isinstance(who, Identified):
             return self._stop("identity", who)
-        self._compare("result", _person_wanted(self.facts["result"]), _person(who.identity))
+        self._compare("result", person_wanted(self.facts["result"]), person(who.identity))
         return None
 
     def _redeem(self, returned: CodeReturned) -> Any:
@@ -205,18 +218,18 @@ class _Life:
                     self.differences.append(f"looking again: {call!r} is sent the old access token")
                 found = replies.get(text)
                 call = conversation.send(
-                    self._answer("identity", call, [], 0) if found is None else _reply(self._filled(found))
+                    self._answer("identity", call, [], 0) if found is None else http_reply(self._filled(found))
                 )
         except StopIteration as end:
             who = end.value
         if self.facts.get("again") == "impossible":
             self._compare("looking again", {"possible": False}, {"possible": isinstance(who, Identified)})
             return
-        wanted = _person_wanted(self.facts["result"])
+        wanted = person_wanted(self.facts["result"])
         self._compare(
             "looking again after the refresh",
             {name: wanted[name] for name in ("subject", "tenant")},
-            {name: _person(who.identity)[name] for name in ("subject", "tenant")}
+            {name: person(who.identity)[name] for name in ("subject", "tenant")}
             if isinstance(who, Identified)
             else {"failed": repr(who)},
         )
@@ -240,8 +253,8 @@ class _Life:
         placeholders = {"ACCESS_TOKEN": access_token.reveal(), "<access_token>": access_token.reveal()}
         self._compare(
             "api",
-            {f"headers.{name.lower()}": _replaced(value, placeholders) for name, value in wanted.items()}
-            | {f"query.{name}": _replaced(value, placeholders) for name, value in query.items()},
+            {f"headers.{name.lower()}": replaced(value, placeholders) for name, value in wanted.items()}
+            | {f"query.{name}": replaced(value, placeholders) for name, value in query.items()},
             {f"headers.{name.lower()}": value for name, value in presented}
             | {
                 f"query.{name}": value
@@ -266,22 +279,22 @@ class _Life:
     def _answer(self, stage: str, call: HttpCall, waiting: list[Mapping[str, Any]], total: int) -> HttpReply:
         discovery = self.facts.get("discovery")
         if discovery is not None and call.url == discovery["url"]:
-            return _reply({"json": discovery["document"]})
+            return http_reply({"json": discovery["document"]})
         document = discovery["document"] if discovery else {}
         if call.url in {document.get("jwks_uri"), self.facts.get("jwks")}:
-            return _reply({"json": KEYS})
+            return http_reply({"json": KEYS})
         free = stage == "identity" and not waiting and self.facts.get("userinfo") != "refused"
         if free and call.url == document.get("userinfo_endpoint"):
             claims = {k: v for k, v in self._claims().items() if k not in _PROTOCOL_CLAIMS}
-            return _reply({"json": claims})
+            return http_reply({"json": claims})
         sent = self._sent(call)
         if not waiting:
             self._compare(f"{stage} request", {}, sent)
-            return _reply({"status": 404, "json": {}})
+            return http_reply({"status": 404, "json": {}})
         step = waiting.pop(0)
         number = f" {total - len(waiting)}" if total > 1 else ""
         self._compare(f"{stage} request{number}", self._wanted(step["request"]), sent)
-        return _reply(self._filled(step["reply"]))
+        return http_reply(self._filled(step["reply"]))
 
     def _claims(self) -> dict[str, Any]:
         return {"iat": self.now, "exp": self.now + 300} | self._filled({**self.facts["id_token"]})
@@ -300,8 +313,8 @@ class _Life:
 
     def _wanted(self, request: Mapping[str, Any]) -> dict[str, str]:
         """A golden request, as flat lines. Headers are compared where the golden file lists them."""
-        parts = _parts_of_url(request["url"])
-        parts |= _flat("query", request.get("query", {}))
+        parts = parts_of_url(request["url"])
+        parts |= flat("query", request.get("query", {}))
         if "method" in request:
             parts["method"] = request["method"]
         parts |= {f"headers.{name.lower()}": str(value) for name, value in request.get("headers", {}).items()}
@@ -309,25 +322,25 @@ class _Life:
             user, password = (self._wire_value(value) for value in request["basic"])
             parts["headers.authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
         for body in ("form", "json"):
-            parts |= _flat(body, request.get(body, {}))
+            parts |= flat(body, request.get(body, {}))
         if "body" in request:
             parts["body"] = request["body"]
         return {name: self._wire_value(value) for name, value in parts.items()}
 
     def _wire_value(self, value: str) -> str:
-        return _replaced(value, {"CHALLENGE": _b64url(hashlib.sha256(b"VERIFIER").digest())})
+        return replaced(value, {"CHALLENGE": b64url(hashlib.sha256(b"VERIFIER").digest())})
 
     def _sent(self, call: HttpCall) -> dict[str, str]:
-        parts = {"method": call.method} | _parts_of_url(call.url)
+        parts = {"method": call.method} | parts_of_url(call.url)
         headers = {name.lower(): value for name, value in call.headers}
         parts |= {f"headers.{name}": value for name, value in headers.items()}
         content_type = headers.get("content-type", "")
         if content_type.startswith("application/json"):
-            parts |= _flat("json", json.loads(call.body))
+            parts |= flat("json", json.loads(call.body))
         elif content_type == "application/x-www-form-urlencoded":
             pairs = parse_qsl(call.body.decode(), keep_blank_values=True, strict_parsing=True)
             assert len(pairs) == len(dict(pairs)), "a parameter is sent twice"
-            parts |= _flat("form", dict(pairs))
+            parts |= flat("form", dict(pairs))
         elif call.body:
             parts["body"] = call.body.decode()
         return {name: self._without_assertion(value) for name, value in parts.items()}
@@ -339,21 +352,20 @@ class _Life:
         try:
             jws = JWS()
             jws.deserialize(value)
-            keys = [*CLIENT_KEYS.values(), JWK(kty="oct", k=_b64url(b"CLIENT_SECRET"))]
-            if not any(_verifies(jws, key) for key in keys):
+            keys = [*CLIENT_KEYS.values(), JWK(kty="oct", k=b64url(self.facts.get("secret", SECRET).encode()))]
+            if not any(verifies(jws, key) for key in keys):
                 return value
         except JWException:
             return value
         claims, header = json.loads(jws.payload), dict(jws.jose_header)
-        assert claims["iat"] == self.now < claims["exp"] and claims["jti"], (
-            "RFC 7523 §3: exp, and a jti that is never used again"
-        )
+        assert claims["iat"] == self.now < claims["exp"], "RFC 7523 §3"
+        assert claims["jti"], "RFC 7523 §3: never used twice"
         facts = self.facts.get("assertion", {})
         found = {f"header.{name}": str(header.get(name)) for name in facts.get("header", {})}
         found |= {f"claims.{name}": str(claims.get(name)) for name in facts.get("claims", {})}
         self._compare(
             "client assertion",
-            _flat("header", facts.get("header", {})) | _flat("claims", facts.get("claims", {})),
+            flat("header", facts.get("header", {})) | flat("claims", facts.get("claims", {})),
             found,
         )
         return "CLIENT_ASSERTION"
@@ -379,15 +391,9 @@ class _Life:
             self._allow(wanted, found)
         if wanted == found:
             return
-        lines = ndiff(_lines(wanted), _lines(found))
-        self.differences.append(
-            "\n".join(
-                [
-                    f"{stage}  (- the documentation wants, + the definition sends)",
-                    *(f"  {line}" for line in lines if line[0] != "?"),
-                ]
-            )
-        )
+        told = [line for line in ndiff(lines(wanted), lines(found)) if line[0] != "?"]
+        title = f"{stage}  (- the documentation wants, + the definition sends)"
+        self.differences.append("\n  ".join([title, *told]))
 
     def _allow(self, wanted: dict[str, Any], found: dict[str, Any]) -> None:
         """The freedoms of the module's docstring, and headers of which the documentation says nothing."""
@@ -406,100 +412,12 @@ class _Life:
         self.stuck = True
 
 
-# --- pieces ----------------------------------------------------------------------------------------------------------
-
-
 def _steps(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """One request and its reply, or several as `steps`."""
-    steps: list[Mapping[str, Any]] = facts["steps"] if "steps" in facts else [facts]
+    steps: list[Mapping[str, Any]] = facts.get("steps", [facts])
     return steps
 
 
 def _needs_refresh_token(provider: Provider) -> bool:
     rules = provider.definition.refresh
     return rules != "none" and ("refresh_token",) in rules.paths()
-
-
-def _parts_of_url(url: str) -> dict[str, str]:
-    """The URL without its query, and the query; a fragment that routes belongs to the URL, its parameters to the query."""
-    base, fragment = url.partition("#")[::2]
-    query = urlsplit(base).query
-    base = base.partition("?")[0]
-    if fragment:
-        route, _, query = fragment.partition("?")
-        base = f"{base}#{route}"
-    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    assert len(pairs) == len(dict(pairs)), "a parameter is sent twice"
-    return {"url": base} | _flat("query", dict(pairs))
-
-
-def _flat(name: str, value: Any) -> dict[str, str]:
-    if isinstance(value, dict) and (value or "." in name):
-        return {path: text for key, inner in value.items() for path, text in _flat(f"{name}.{key}", inner).items()}
-    if isinstance(value, dict):
-        return {}
-    if isinstance(value, list):
-        return {
-            path: text for index, inner in enumerate(value) for path, text in _flat(f"{name}.{index}", inner).items()
-        }
-    return {name: value if isinstance(value, str) else json.dumps(value)}
-
-
-def _lines(parts: Mapping[str, Any]) -> list[str]:
-    return [f"{name}: {parts[name]}" for name in sorted(parts)]
-
-
-def _replaced(text: Any, placeholders: Mapping[str, str]) -> str:
-    text = str(text)
-    for name, value in placeholders.items():
-        text = text.replace(name, value)
-    return text
-
-
-def _reply(facts: Mapping[str, Any]) -> HttpReply:
-    headers = {name.lower(): str(value) for name, value in facts.get("headers", {}).items()}
-    body, kind = b"", "text/plain"
-    if "json" in facts:
-        body, kind = json.dumps(facts["json"]).encode(), "application/json"
-    elif "form" in facts:
-        body, kind = urlencode(facts["form"]).encode(), "application/x-www-form-urlencoded"
-    elif "text" in facts:
-        body = str(facts["text"]).encode()
-    return HttpReply(status=facts.get("status", 200), headers={"content-type": kind} | headers, body=body)
-
-
-def _person_wanted(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "subject": facts["subject"],
-        "tenant": facts.get("tenant") or "",
-        "email_verified": facts.get("email_verified", False),
-        "groups": list(facts.get("groups") or ()),
-    } | {name: facts.get(name) for name in _FIELDS}
-
-
-def _person(identity: Identity) -> dict[str, Any]:
-    return {
-        "subject": identity.subject,
-        "tenant": identity.tenant,
-        "email_verified": identity.email_verified,
-        "groups": list(identity.groups),
-    } | {name: getattr(identity, name) for name in _FIELDS}
-
-
-def _with_hmac(params: Mapping[str, str]) -> dict[str, str]:
-    """shopify.dev "Verify the installation request": hex HMAC-SHA256 of the other parameters, sorted, joined by `&`."""
-    name = next(name for name, value in params.items() if value == "HMAC")
-    message = "&".join(f"{key}={value}" for key, value in sorted(params.items()) if key != name)
-    return {**params, name: hmac.new(b"CLIENT_SECRET", message.encode(), "sha256").hexdigest()}
-
-
-def _verifies(jws: JWS, key: JWK) -> bool:
-    try:
-        jws.verify(key)
-    except JWException:
-        return False
-    return True
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Every quirk that real providers are known to have: which definition has it, by which key, and which golden life walks it.
+"""Every quirk that real providers are known to have: which definition has it, by which key, and which life walks it.
 
 The first predicate looks at the definition as it is written (with what it extends, without the language's defaults), so
 the key that expresses the quirk must really be there; `None` where the language does it by itself. The second looks at
@@ -103,7 +103,7 @@ TABLE: list[tuple[str, str, Uses, Shows]] = [
         "scope separator other than space",
         "kakao",
         lambda d: d["scopes"]["sep"] == ",",
-        lambda life: authorize(life)["scope"].count(",") == 2,  # noqa: PLR2004
+        lambda life: authorize(life)["scope"].count(",") == 2,
     ),
     ("JSON token body", "clickup", lambda d: d["token"]["json"] == {}, lambda life: token(life)["json"]["code"]),
     (
@@ -170,7 +170,7 @@ TABLE: list[tuple[str, str, Uses, Shows]] = [
         "absolute expiry, milliseconds",
         "./renewed-itself",
         lambda d: d["token"]["out"]["expires_at"],
-        lambda life: reply(life)["data"]["expiry_ms"] > 10**12,  # noqa: PLR2004
+        lambda life: reply(life)["data"]["expiry_ms"] > 10**12,
     ),
     (
         "absolute expiry, seconds",
@@ -255,7 +255,7 @@ TABLE: list[tuple[str, str, Uses, Shows]] = [
         "second token per resource",
         "./token-per-resource",
         lambda d: d["exchange"]["api"]["at"] == ["login", "refresh"],
-        lambda life: len(life["exchange"]) == len(life["refresh"]["steps"]) == 2,  # noqa: PLR2004
+        lambda life: len(life["exchange"]) == len(life["refresh"]["steps"]) == 2,
     ),
     (
         "token params in query plus JSON",
@@ -366,7 +366,7 @@ TABLE: list[tuple[str, str, Uses, Shows]] = [
         "paged lists",
         "github",
         lambda d: d["identity"]["calls"]["orgs"]["paginate"] == "link",
-        lambda life: len(life["identity"]) == 4,  # noqa: PLR2004
+        lambda life: len(life["identity"]) == 4,
     ),
     (
         "parameters signed as a proof",

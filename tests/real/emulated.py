@@ -19,7 +19,7 @@ SERVICES = ("github", "clerk", "google", "slack", "apple", "linear", "okta", "mi
 
 
 class Emulated(NodeServer):
-    """All of them, in one process. `app(service)` is the gateway's registration there."""
+    """All of them, in one process. `apps[service]` is the gateway's registration there."""
 
     def __init__(self, scripts: Path, redirect_uris: Callable[[str], list[str]]) -> None:
         # Bound until the servers run, because so many free ports do not stay free by chance; Node may bind them too.

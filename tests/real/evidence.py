@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import httpx
+
 from real.django_provider import DjangoProvider
 from real.gateway import Gateway
 from real.person import Answer, Page, Person
@@ -47,10 +49,8 @@ def log_lines(gateway: Gateway, trace_id: str) -> list[dict[str, Any]]:
     """The JSON lines of one request. The last is written after its answer was sent, so it is waited for."""
     deadline = time.monotonic() + 3
     while True:
-        found = []
-        for line in gateway.output_file.read_bytes().splitlines():
-            if trace_id.encode() in line and line.startswith(b"{"):
-                found.append(json.loads(line))
+        lines = gateway.output_file.read_bytes().splitlines()
+        found = [json.loads(line) for line in lines if trace_id.encode() in line and line.startswith(b"{")]
         if any(line["event"] == "request" for line in found) or time.monotonic() > deadline:
             return found
         time.sleep(0.02)
@@ -124,8 +124,63 @@ class Ledger:
         ]
 
     def shown(self, text: str) -> list[str]:
-        """What an error page or document gives away. A page's own form field is no secret on that page."""
-        return [f"{secret[:6]}…" for secret in _found(self._noted, text.encode())]
+        """What an error page or document gives away."""
+        return [f"{secret[:6]}…" for secret in _found(self.secrets(), text.encode())]
+
+
+class Judge:
+    """Holds each refusal of a test against the house rules: clear, traceable, logged under a stable slug, without a
+    secret; and the whole test against the tables: nothing half-made.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway, self.ledger = gateway, Ledger(gateway)
+        self._before = made(gateway)
+
+    def page(self, page: object, status: int, slug: str, *, says: str = "") -> Page:
+        """A page for a person: what happened, what to do next, the trace id."""
+        assert isinstance(page, Page), f"led on to {page}"
+        assert page.headers["content-type"].startswith("text/html")
+        assert "What to do next" in page.text
+        assert says in page.text
+        self._logged(page.status, status, trace_id_of(page), page.headers, slug, page.html)
+        return page
+
+    def document(self, reply: httpx.Response, status: int, error: str, slug: str) -> None:
+        """An error for a program (RFC 6749 §5.2), with the trace id."""
+        document = reply.json()
+        assert document["error"] == error
+        assert document["error_description"]
+        assert "no-store" in reply.headers["cache-control"]
+        self._logged(reply.status_code, status, document["trace_id"], reply.headers, slug, reply.text)
+
+    def redirect(self, reply: httpx.Response, redirect_uri: str, error: str, slug: str) -> None:
+        """An error that a client receives through the browser (RFC 6749 §4.1.2.1, RFC 9207 §2)."""
+        assert reply.headers["location"].startswith(redirect_uri)
+        answer = {name: values[0] for name, values in parse_qs(urlsplit(reply.headers["location"]).query).items()}
+        assert (answer["error"], answer["iss"]) == (error, self.gateway.url)
+        assert "code" not in answer
+        self._logged(reply.status_code, 303, reply.headers["x-trace-id"], reply.headers, slug, reply.text)
+
+    def made_on_purpose(self) -> None:
+        """What the test did until now was no mistake: only what follows must leave nothing."""
+        self._before = made(self.gateway)
+
+    def conclude(self) -> None:
+        """Nothing half-made, no login in mid-air, a reason on each that failed, no secret written."""
+        assert made(self.gateway) == self._before
+        assert query(self.gateway, "SELECT id FROM logins WHERE step IN ('redeeming', 'identifying')") == []
+        assert query(self.gateway, "SELECT id FROM logins WHERE step = 'failed' AND error_slug IS NULL") == []
+        assert not self.ledger.written()
+
+    def _logged(self, found: int, status: int, trace_id: str, headers: httpx.Headers, slug: str, text: str) -> None:
+        lines = log_lines(self.gateway, trace_id)
+        # What happened on the network has a reason of its own, beside that of the refusal.
+        reasons = {line["reason"] for line in lines if "reason" in line and line["event"] != "outbound_failed"}
+        assert (found, reasons) == (status, {slug}), lines
+        assert headers["x-trace-id"] == trace_id
+        assert not any(line["level"] in {"error", "critical"} for line in lines), lines
+        assert not self.ledger.shown(text)
 
 
 def _found(secrets: Iterable[str], text: bytes) -> list[str]:

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from real.node_server import NodeServer
+from real.node_server import NodeServer, request
 from real.processes import free_port
 
 ABSENT = "(absent)"
@@ -18,7 +16,7 @@ ABSENT = "(absent)"
 
 
 class MockServer(NodeServer):
-    """Its issuer is `url`."""
+    """Its issuer is `url`; `url` and `/~name` is another."""
 
     def __init__(self, scripts: Path) -> None:
         port = free_port()
@@ -30,16 +28,13 @@ class MockServer(NodeServer):
         """What the endpoint `at` does meanwhile. `merge`: other members in its JSON. `json`: other JSON. `status`.
         `claims`, `header`: other ones in the id_token. `raw`: bytes, in one of the ways of malformed.mjs.
         """
-        self._control("PUT", json={"at": at, **what})
+        control = f"{self.url}/control/fault"
+        request("PUT", control, json={"at": at, **what}).raise_for_status()
         try:
             yield
         finally:
-            self._control("DELETE")
+            request("PUT", control, json={"at": at}).raise_for_status()
 
     def hits(self) -> list[str]:
         """Requests since it was last asked, such as `POST /token`."""
-        return list(self._control("GET").json())
-
-    def _control(self, method: str, **arguments: Any) -> httpx.Response:
-        reply = httpx.request(method, f"{self.url}/control/fault", timeout=10, trust_env=False, **arguments)
-        return reply.raise_for_status()
+        return list(request("GET", f"{self.url}/control/fault").json())

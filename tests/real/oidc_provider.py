@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from real.node_server import NodeServer
+from real.node_server import NodeServer, request
 from real.processes import free_port
 
 ERIN = {
@@ -22,7 +22,7 @@ FRED = {"sub": "fred", "name": "Fred Iyer", "email": "fred@acme.example", "email
 
 
 class CertifiedProvider(NodeServer):
-    """Its issuer is `url`. With `par_required` it takes pushed requests only, and its discovery says so (RFC 9126 §5)."""
+    """Its issuer is `url`. With `par_required` it takes pushed requests only, and says so (RFC 9126 §5)."""
 
     def __init__(
         self, scripts: Path, *, people: tuple[Mapping[str, Any], ...] = (ERIN, FRED), par_required: bool = False
@@ -33,18 +33,18 @@ class CertifiedProvider(NodeServer):
         super().__init__("certified", scripts, str(port), json.dumps(config), port=port, ready=ready)
 
     def register(self, redirect_uri: str, auth_method: str, **metadata: Any) -> dict[str, Any]:
-        """A new client (RFC 7591 §3.2.1). Besides the standard's metadata: `rotation` "off", `token_seconds`."""
+        """A new client (RFC 7591 §3.2.1). Besides the standard's metadata: `rotation` "off"."""
         body = {
             "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": auth_method,
             "grant_types": ["authorization_code", "refresh_token"],
             **metadata,
         }
-        reply = httpx.post(f"{self.url}/reg", json=body, timeout=10, trust_env=False)
+        reply = request("POST", f"{self.url}/reg", json=body)
         assert reply.status_code == httpx.codes.CREATED, reply.text
         return dict(reply.json())
 
     def requests(self, client_id: str) -> list[dict[str, Any]]:
-        """What the endpoints for clients were sent by this one: path, form, `authorization`, and what they answered."""
-        reply = httpx.get(f"{self.url}/control/requests", timeout=10, trust_env=False)
-        return [request for request in reply.json() if request["client"] == client_id]
+        """What the endpoints for clients were sent by this one: path, form, `authorization` header, and reply."""
+        noted = request("GET", f"{self.url}/control/requests").json()
+        return [one for one in noted if one["client"] == client_id]

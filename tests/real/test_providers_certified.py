@@ -7,6 +7,7 @@ What the gateway sent is read from the provider's notes, because this provider t
 import base64
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from jwcrypto.jwk import JWK
 
-from real.evidence import Judge, query
+from real.evidence import Judge, change, query
 from real.gateway import Gateway
 from real.mcp_backend import McpBackend
 from real.oauth_client import REDIRECT_URI, OAuthClient, answer_of, bearer, send
@@ -30,9 +31,6 @@ KEY = JWK.generate(kty="EC", crv="P-256", kid="ours")
 PRIVATE_KEY = KEY.export_to_pem(private_key=True, password=None).decode()
 UNUSED = secrets.token_urlsafe(32)
 PUBLIC_KEYS = {"keys": [json.loads(KEY.export_public())]}
-EARLY_SECONDS = 120
-"""How long before its end a provider's token is refreshed: one that lives shorter is refreshed on every request."""
-SHORT = {"token_seconds": EARLY_SECONDS - 20}
 
 Entry = tuple[str, dict[str, Any], dict[str, Any]]
 """The client's authentication method, its other metadata, and the definition's difference to the catalog's `oidc`."""
@@ -60,11 +58,11 @@ ENTRIES: dict[str, Entry] = {
         },
     ),
     "posted": ("client_secret_basic", {}, {"callback": {"mode": "form_post"}}),
-    "rotating": ("client_secret_basic", SHORT, {}),
-    "keeping": ("client_secret_basic", SHORT | {"rotation": "off"}, {}),
+    "rotating": ("client_secret_basic", {}, {}),
+    "keeping": ("client_secret_basic", {"rotation": "off"}, {}),
     "rotating-key": (
         "private_key_jwt",
-        SHORT | {"jwks": PUBLIC_KEYS, "token_endpoint_auth_signing_alg": "ES256"},
+        {"jwks": PUBLIC_KEYS, "token_endpoint_auth_signing_alg": "ES256"},
         {"client": {"auth": "private_key_jwt", "jwt": {"alg": "ES256", "kid": "ours"}}},
     ),
 }
@@ -166,6 +164,14 @@ async def sent_to_backend(judge: Judge, backend: McpBackend, name: str, tokens: 
     headers = dict(request["headers"])
     judge.ledger.note(headers["authorization"].removeprefix("Bearer "))
     return headers
+
+
+def age(gate: Gateway, name: str) -> None:
+    """The provider's tokens have a minute left. A key of ours that was not used yet goes by this."""
+    now = int(time.time())
+    change(
+        gate, "UPDATE connections SET refreshed_at = ?, expires_at = ? WHERE provider = ?", now - 3540, now + 60, name
+    )
 
 
 async def userinfo(provider: CertifiedProvider, authorization: str) -> httpx.Response:
@@ -307,11 +313,11 @@ async def test_attack_code_injection(gate, judge):
 async def test_attack_mix_up(gate, judge):
     """RFC 9207 §2.4: this provider names itself in every answer, so one without a name, or with another, is refused."""
     callback = f"{gate.url}/oauth/callback/basic"
-    for change in ("&iss=https%3A%2F%2Fattacker.example", ""):
+    for issuer in ("&iss=https%3A%2F%2Fattacker.example", ""):
         person = person_at(judge, "basic")
         arrived = await person.walk(desk(gate).authorize_url("/basic"), until=callback)
         without = "&".join(part for part in arrived.split("&") if not part.startswith("iss="))
-        judge.page(await person.visit(without + change), 403, "callback_issuer")
+        judge.page(await person.visit(without + issuer), 403, "callback_issuer")
 
 
 # --- afterwards ------------------------------------------------------------------------------------------------------
@@ -322,9 +328,13 @@ async def test_the_provider_s_token_is_refreshed(name, judge, noted, mcp_backend
     """RFC 6749 §6: three times in a row, with the refresh token that is good at the time. Where it rotates, the old one
     would end everything (RFC 9700 §4.14.2); where it does not, the first one lives on.
     """
-    tokens = await sign_in(judge, name)
+    tokens, client, seen = await sign_in(judge, name), desk(judge.gateway), []
     before = len(noted(name, "/token"))
-    seen = [await sent_to_backend(judge, mcp_backend, name, tokens) for _ in range(3)]
+    for _ in range(3):
+        age(judge.gateway, name)
+        tokens = judge.ledger.note_tokens((await client.refresh(tokens["refresh_token"])).json())
+        seen.append(await sent_to_backend(judge, mcp_backend, name, tokens))
+    judge.made_on_purpose()
     assert len({headers["authorization"] for headers in seen}) == 3
     assert (await userinfo(certified_provider, seen[-1]["authorization"])).status_code == 200
     refreshes = noted(name, "/token")[before:]
@@ -346,6 +356,7 @@ async def test_a_session_ends_when_the_provider_ends_it(judge, noted, mcp_backen
     assert (
         await send("POST", f"{certified_provider.url}/token/revocation", data=form, headers=headers)
     ).status_code == 200
+    age(judge.gateway, name)
     refused = await send("GET", f"{judge.gateway.url}/{name}/echo", headers=bearer(tokens["access_token"]))
     assert refused.status_code == 401
     assert 'error="invalid_token"' in refused.headers["www-authenticate"]

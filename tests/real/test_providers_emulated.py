@@ -126,7 +126,7 @@ async def sign_in(judge: Judge, name: str) -> tuple[Person, Page | str]:
 
 @pytest.fixture
 async def keys(judge: Judge) -> AsyncIterator[Callable[[str], Any]]:
-    """Frances signs in: `person, tokens = await keys("github")`. Her session ends with the test, so that there is one."""
+    """Frances signs in, and with the test her session ends. It answers with her and her tokens."""
     issued: list[dict[str, Any]] = []
 
     async def of(name: str) -> tuple[Person, dict[str, Any]]:
@@ -192,13 +192,16 @@ async def test_frances_signs_in(service, judge, keys, emulated, mcp_backend):
 @pytest.mark.parametrize("service", ["google", "apple", "linear", "okta", "microsoft"])
 async def test_the_token_is_refreshed(service, judge, keys, emulated, mcp_backend):
     """A minute before its end: the provider gives another, which is hers too. (The others give no refresh token.)"""
-    (before,) = query(judge.gateway, "SELECT coalesce(max(rowid), 0) FROM connections")[0]
     _, tokens = await keys(service)
-    soon = int(time.time()) + 60
-    change(judge.gateway, "UPDATE connections SET expires_at = ? WHERE rowid > ?", soon, before)
+    now, live = int(time.time()), "provider = ? AND ended_at IS NULL"
+    change(
+        judge.gateway,
+        f"UPDATE connections SET refreshed_at = ?, expires_at = ? WHERE {live}",
+        *(now - 3540, now + 60, service),
+    )
     headers = await sent_to_backend(judge, mcp_backend, service, tokens)
-    ((expires_at,),) = query(judge.gateway, "SELECT expires_at FROM connections WHERE rowid > ?", before)
-    assert expires_at > soon
+    ((expires_at,),) = query(judge.gateway, f"SELECT expires_at FROM connections WHERE {live}", service)
+    assert expires_at > now + 60
     assert await is_hers(service, emulated, headers["authorization"])
 
 

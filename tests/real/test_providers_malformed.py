@@ -9,13 +9,14 @@ The order of these rules is that of `provider/calls.py`: a provider in trouble s
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from real.evidence import Judge, query
+from real.evidence import Judge, change, query
 from real.gateway import Gateway
 from real.mcp_backend import McpBackend
 from real.mock_server import ABSENT, MockServer
@@ -27,21 +28,23 @@ from real.shapes import DEFINITIONS, gateway_with, route
 DESK = {"id": "desk", "name": "Desk", "redirect_uris": [REDIRECT_URI]}
 SAYS = {403: "did not sign you in", 502: "not set up correctly", 503: "cannot be reached"}
 CODES = {403: "access_denied", 502: "server_error", 503: "temporarily_unavailable"}
-SHORT = {"expires_in": 100}
-"""A token that is refreshed on every request, because the gateway does so two minutes before the end."""
 SECRET = "an-easily-recognised-secret-that-is-long-enough-0123456789"
 
 
 def config_of(provider: MockServer, backend: McpBackend) -> dict[str, Any]:
     client = {"id": "it", "secret": SECRET}
-    providers = {
-        "oidc": {"params": {"issuer": provider.url}, "client": client},
-        "plain": {
-            "definition": str(DEFINITIONS / "mock_plain.yaml"),
-            "params": {"base": provider.url},
-            "client": client,
-        },
+    plain = str(DEFINITIONS / "mock_plain.yaml")
+    providers: dict[str, Any] = {
+        "oidc": {"definition": "oidc", "params": {"issuer": provider.url}},
+        "plain": {"definition": plain, "params": {"base": provider.url}},
+        "silent": {"definition": plain, "params": {"base": f"{provider.url}/~silent"}},
+        "mute": {"definition": "oidc", "params": {"issuer": f"{provider.url}/~mute"}},
     }
+    for realm in range(len(FIRST)):
+        providers[f"first-{realm}"] = {"definition": "oidc", "params": {"issuer": f"{provider.url}/~first{realm}"}}
+    for realm in range(len(LATER)):
+        providers[f"later-{realm}"] = {"definition": plain, "params": {"base": f"{provider.url}/~later{realm}"}}
+    providers = {name: {**entry, "client": client} for name, entry in providers.items()}
     routes = [
         route(name, f"/{name}", backend.api_url, providers=[name], send={"authorization": {"provider_token": name}})
         for name in providers
@@ -122,7 +125,7 @@ ANYWHERE: dict[str, tuple[dict[str, Any], int, str]] = {
     "is a gzip bomb": (
         raw(" " * 60_000, repeat=1000, gzip=True, headers={"content-encoding": "gzip"}),
         503,
-        "provider_too_large",
+        "provider_protocol",
     ),
     # trouble, whatever it says
     "500": (raw(PAGE, status=500, headers=HTML), 503, "provider_unavailable"),
@@ -251,6 +254,34 @@ PEOPLE: dict[str, tuple[dict[str, Any], str]] = {
     "groups of numbers": ({"merge": {"groups": [1, 2]}}, "identity_malformed"),
     "groups without end": ({"merge": {"groups": ["g"] * 6000}}, "identity_malformed"),
 }
+FIRST: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no discovery": ({"at": DISCOVERY, **raw(status=404)}, 502, "provider_status"),
+    "discovery is down": ({"at": DISCOVERY, **raw(status=503)}, 503, "provider_unavailable"),
+    "discovery is HTML": ({"at": DISCOVERY, **raw(PAGE, headers=HTML)}, 502, "metadata_unreadable"),
+    "discovery of another": (
+        {"at": DISCOVERY, **raw('{"issuer": "https://attacker.example"}')},
+        502,
+        "discovery_issuer",
+    ),
+    "keys are HTML": ({"at": "/jwks", **raw(PAGE, headers=HTML)}, 502, "metadata_unreadable"),
+    "keys are down": ({"at": "/jwks", **raw(status=500)}, 503, "provider_unavailable"),
+    "no keys": ({"at": "/jwks", **raw('{"keys": []}')}, 502, "id_token_signature"),
+    "keys of other types": (
+        {"at": "/jwks", **raw('{"keys": [1, null, {"kty": "oct", "k": "c2VjcmV0"}]}')},
+        502,
+        "id_token_signature",
+    ),
+    "keys no list": ({"at": "/jwks", **raw('{"keys": {"kty": "RSA"}}')}, 502, "id_token_signature"),
+}
+LATER: dict[str, tuple[dict[str, Any], int]] = {
+    "is down": (raw(PAGE, status=503, headers=HTML), 200),
+    "hangs up": ({"raw": "hangup"}, 200),
+    "says later": (raw('{"error": "temporarily_unavailable"}'), 200),
+    "is HTML": (raw(PAGE, headers=HTML), 200),
+    "has no token": ({"json": {}}, 200),
+    "has a token that is none": ({"merge": {"access_token": "a\r\nb"}}, 200),
+    "says no": (raw('{"error": "invalid_grant"}', status=400), 401),
+}
 
 
 # --- the token endpoint ----------------------------------------------------------------------------------------------
@@ -298,8 +329,13 @@ async def test_a_userinfo_reply_that(fault, judge, mock_server):
         await refused(judge, "oidc", status, slug)
 
 
-@pytest.mark.parametrize("name", ["oidc", "plain"])
-@pytest.mark.parametrize("fault", UNREADABLE)
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        *((fault, "plain") for fault in UNREADABLE),
+        *((fault, "oidc") for fault in ("HTML", "nothing", "a list", "null")),
+    ],
+)
 async def test_a_userinfo_reply_that_cannot_be_read(fault, name, judge, mock_server):
     """Nobody is identified by it, with an id_token or without."""
     slug = "identity_reply_unreadable"
@@ -354,66 +390,43 @@ async def test_odd_and_good_enough(fault, judge, mock_server):
 
 # --- before and after ------------------------------------------------------------------------------------------------
 
-FIRST: dict[str, tuple[dict[str, Any], int, str]] = {
-    "no discovery": ({"at": DISCOVERY, **raw(status=404)}, 502, "provider_status"),
-    "discovery is down": ({"at": DISCOVERY, **raw(status=503)}, 503, "provider_unavailable"),
-    "discovery is HTML": ({"at": DISCOVERY, **raw(PAGE, headers=HTML)}, 502, "metadata_unreadable"),
-    "discovery of another": (
-        {"at": DISCOVERY, **raw('{"issuer": "https://attacker.example"}')},
-        502,
-        "discovery_issuer",
-    ),
-    "keys are HTML": ({"at": "/jwks", **raw(PAGE, headers=HTML)}, 502, "metadata_unreadable"),
-    "keys are down": ({"at": "/jwks", **raw(status=500)}, 503, "provider_unavailable"),
-    "no keys": ({"at": "/jwks", **raw('{"keys": []}')}, 502, "id_token_signature"),
-    "keys of other types": (
-        {"at": "/jwks", **raw('{"keys": [1, null, {"kty": "oct", "k": "c2VjcmV0"}]}')},
-        502,
-        "id_token_signature",
-    ),
-    "keys no list": ({"at": "/jwks", **raw('{"keys": {"kty": "RSA"}}')}, 502, "id_token_signature"),
-}
-
 
 @pytest.mark.parametrize("fault", FIRST)
-async def test_metadata(fault, start, tmp_path, mock_server, mcp_backend):
-    """OIDC Discovery §4.3, RFC 7517 §5: before the redirect, and after it."""
+async def test_metadata(fault, judge, mock_server):
+    """OIDC Discovery §4.3, RFC 7517 §5: asked for with the first login, so each of these is an issuer of its own."""
     what, status, slug = FIRST[fault]
-    judge = Judge(start(gateway_with(tmp_path, lambda _: config_of(mock_server, mcp_backend))))
-    with mock_server.fault(**what):
-        judge.page(await shown_after_sign_in(judge, "oidc"), status, slug, says=SAYS[status])
+    realm = list(FIRST).index(fault)
+    with mock_server.fault(**{**what, "at": f"/~first{realm}{what['at']}"}):
+        page = await shown_after_sign_in(judge, f"first-{realm}")
+        judge.page(page, status, slug, says=SAYS[status])
     judge.conclude()
     if "down" in fault:  # what was an answer is kept for a while
-        assert isinstance(await shown_after_sign_in(judge, "oidc"), str)
-
-
-LATER: dict[str, tuple[dict[str, Any], int]] = {
-    "is down": (raw(PAGE, status=503, headers=HTML), 200),
-    "hangs up": ({"raw": "hangup"}, 200),
-    "says later": (raw('{"error": "temporarily_unavailable"}'), 200),
-    "is HTML": (raw(PAGE, headers=HTML), 200),
-    "has no token": ({"json": {}}, 200),
-    "has a token that is none": ({"merge": {"access_token": "a\r\nb"}}, 200),
-    "says no": (raw('{"error": "invalid_grant"}', status=400), 401),
-}
+        assert isinstance(await shown_after_sign_in(judge, f"first-{realm}"), str)
+        judge.made_on_purpose()
 
 
 @pytest.mark.parametrize("fault", LATER)
 async def test_a_refresh_that(fault, judge, mock_server):
-    """Design decision 17: trouble and misunderstandings keep the session, whose token still works; a no ends it."""
+    """Design decision 17: trouble and misunderstandings keep the session, whose token still works; a no ends it. After
+    trouble a provider is left alone for a while, so each of these is one of its own.
+    """
     what, status = LATER[fault]
-    client = desk(judge.gateway)
-    with mock_server.fault("/token", merge=SHORT):
-        tokens = judge.ledger.note_tokens(await client.sign_in(johndoe(judge, "plain"), "/plain"))
+    realm = list(LATER).index(fault)
+    name, client, now = f"later-{realm}", desk(judge.gateway), int(time.time())
+    tokens = judge.ledger.note_tokens(await client.sign_in(johndoe(judge, name), f"/{name}"))
     judge.made_on_purpose()
+    change(judge.gateway, NEAR_ITS_END, now - 3540, now + 60, name)
     mock_server.hits()
-    with mock_server.fault("/token", **what):
-        reply = await send("GET", f"{client.issuer}/plain/echo", headers=bearer(tokens["access_token"]))
+    with mock_server.fault(f"/~later{realm}/token", **what):
+        reply = await send("GET", f"{client.issuer}/{name}/echo", headers=bearer(tokens["access_token"]))
     assert reply.status_code == status, reply.text
-    assert "POST /token" in mock_server.hits()
-    live = query(judge.gateway, "SELECT count(*) FROM connections WHERE provider = 'plain' AND ended_at IS NULL")
-    assert (live == [(0,)]) is (status == 401)
+    assert f"POST /~later{realm}/token" in mock_server.hits()
+    ((ended_at,),) = query(judge.gateway, "SELECT ended_at FROM connections WHERE provider = ?", name)
+    assert (ended_at is not None) is (status == 401)
     assert "Traceback" not in judge.gateway.output_file.read_text()
+
+
+NEAR_ITS_END = "UPDATE connections SET refreshed_at = ?, expires_at = ? WHERE provider = ?"
 
 
 @pytest.mark.parametrize("fault", ["hangs up", "500", "404", "never ends", "no, with 400"])
@@ -429,17 +442,12 @@ async def test_a_revocation_that(fault, judge, mock_server):
     assert "Traceback" not in judge.gateway.output_file.read_text()
 
 
-async def test_silence(start, scripts, tmp_path, mcp_backend):
+async def test_silence(judge, mock_server):
     """A whole answer has ten seconds; the person is told that the provider cannot be reached."""
-    silent, mute = [start(MockServer(scripts)) for _ in range(2)]
-
-    def config(_: str) -> dict[str, Any]:
-        one, other = config_of(silent, mcp_backend), config_of(mute, mcp_backend)
-        return one | {"providers": {"plain": one["providers"]["plain"], "oidc": other["providers"]["oidc"]}}
-
-    judge = Judge(start(gateway_with(tmp_path, config)))
-    with silent.fault("/token", raw="silence"), mute.fault("/userinfo", raw="silence"):
-        pages = await asyncio.gather(*(shown_after_sign_in(judge, name) for name in ("plain", "oidc")))
+    with (
+        mock_server.fault("/~silent/token", raw="silence"),
+        mock_server.fault("/~mute/userinfo", raw="silence"),
+    ):
+        pages = await asyncio.gather(*(shown_after_sign_in(judge, name) for name in ("silent", "mute")))
     for page in pages:
         judge.page(page, 503, "provider_timeout", says=SAYS[503])
-    judge.conclude()

@@ -19,7 +19,7 @@ from jwcrypto.jwt import JWT
 
 from real.emulated import EMAIL, SERVICES, Emulated, pick
 from real.mock_server import ABSENT, MockServer
-from real.node_server import SCRIPTS
+from real.node_server import SCRIPTS, request
 from real.oidc_provider import ERIN, CertifiedProvider
 from real.person import Person
 from real.processes import free_port, program
@@ -32,11 +32,11 @@ ANSWERS = {"login": ERIN["sub"], "password": "any"}
 
 
 def get(url: str, **arguments: Any) -> httpx.Response:
-    return httpx.get(url, timeout=10, trust_env=False, **arguments)
+    return request("GET", url, **arguments)
 
 
 def post(url: str, form: dict[str, str], **arguments: Any) -> httpx.Response:
-    return httpx.post(url, data=form, timeout=10, trust_env=False, **arguments)
+    return request("POST", url, data=form, **arguments)
 
 
 def answer_of(url: str) -> dict[str, str]:
@@ -244,7 +244,7 @@ def emulated(scripts: Path) -> Iterator[Emulated]:
 
 @pytest.fixture
 def exchange(emulated: Emulated) -> Callable[..., Any]:
-    """Sign in, and the token endpoint's answer to this form: `await exchange("github", code_verifier=…)`."""
+    """A coroutine that signs in and redeems the code, by a form with changes; the token endpoint's answer."""
 
     async def run(service: str, **change: str) -> httpx.Response:
         app, (authorize, token_path) = emulated.apps[service], ENDPOINTS[service]
@@ -318,6 +318,12 @@ def test_answers_are_spoilt_one_at_a_time(mock_server):
         assert get(f"{mock_server.url}/userinfo").text == "<p>Sorry"
         assert spoilt(mock_server).status_code == 200
     assert get(f"{mock_server.url}/userinfo").json() == {"sub": "johndoe"}
+    with mock_server.fault("/~b/userinfo", json=[]):
+        assert get(f"{mock_server.url}/~b/userinfo").json() == []
+        assert get(f"{mock_server.url}/userinfo").json() == {"sub": "johndoe"}
+    issuer = f"{mock_server.url}/~b"
+    metadata = get(f"{issuer}/.well-known/openid-configuration").json()
+    assert (metadata["issuer"], metadata["jwks_uri"]) == (issuer, f"{issuer}/jwks")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +339,7 @@ def test_answers_are_spoilt_one_at_a_time(mock_server):
 def test_what_no_framework_would_send(fault, error, mock_server):
     """Faults below JSON, and below HTTP."""
     with mock_server.fault("/token", **fault), pytest.raises(error):
-        httpx.post(f"{mock_server.url}/token", timeout=1, trust_env=False)
+        request("POST", f"{mock_server.url}/token", timeout=1)
 
 
 def test_an_answer_that_never_ends(mock_server):

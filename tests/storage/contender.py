@@ -31,7 +31,10 @@ async def _advance_login(db: AsyncConnection, _: str) -> bool:
 
 
 async def _lease(db: AsyncConnection, who: str) -> bool:
-    return await connections.lease_connection(db, "connection-1", version=1, owner=who, until=NOW + 30, now=NOW) is not None
+    return (
+        await connections.lease_connection(db, "connection-1", version=1, owner=who, until=NOW + 30, now=NOW)
+        is not None
+    )
 
 
 async def _end_connection(db: AsyncConnection, _: str) -> bool:

@@ -1,8 +1,12 @@
 """Rows as the services write them, with one field or another changed."""
 
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec import structs
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vestibule.model import (
     ClientRecord,
@@ -103,6 +107,7 @@ CONNECTION = ConnectionRecord(
     access_sealed=b"access",
     refresh_sealed=b"refresh",
     expires_at=NOW + 3600,
+    refreshed_at=NOW,
     version=1,
     lease_owner=None,
     lease_until=0,
@@ -112,13 +117,24 @@ CONNECTION = ConnectionRecord(
 SCOPES_HASH = b"s" * 32
 
 
+class _Undo(Exception):
+    pass
+
+
+@asynccontextmanager
+async def undone(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction that fails at its end."""
+    with contextlib.suppress(_Undo):
+        async with database.write() as db:
+            yield db
+            raise _Undo
+
+
 async def add_family(database: Database, *, connection: bool = False, **change: Any) -> FamilyRecord:
     """A user, a grant and a family on it, with a connection if wanted."""
     async with database.write() as db:
         user = await users.save_user(db, "user-1", ADA, NOW)
-        grant = await grants.open_grant(
-            db, "grant-1", user_id=user.id, client_id="client-1", route="issues", now=NOW
-        )
+        grant = await grants.open_grant(db, "grant-1", user_id=user.id, client_id="client-1", route="issues", now=NOW)
         if connection:
             await connections.save_connection(db, CONNECTION, SCOPES_HASH, NOW)
             change.setdefault("connection_id", CONNECTION.id)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -48,12 +49,15 @@ def render(results: "list[Probed]") -> RenderableType:
             table.add_row(name, Text(sign, style=style), Text(probe.what), Text(probe.told, style=style), took)
             if probe.advice:
                 where = f"  {result.id} {probe.what}" + (f" {probe.url}" if probe.url else "")
-                advice.append(Text.assemble((where, "bold"), "\n    ", (probe.advice, "green")))
+                advice += [
+                    Text(where, style="bold"),
+                    Padding(Text(probe.advice, style="green"), (0, 0, 0, 4), expand=False),
+                ]
     blocks: list[RenderableType] = [Text("\nasked just now", style="bold cyan"), table]
     if advice:
         blocks += [Text("\nwhat to do", style="bold cyan"), *advice]
     blocks.append(Text("\nregister these redirect URIs", style="bold cyan"))
     grid = Table.grid(padding=(0, 2, 0, 0))
     for result in results:
-        grid.add_row(Text(f"  {result.title}"), Text(result.redirect_uri, style="bold"))
+        grid.add_row(Text(f"  {result.id}"), Text(result.title, style="dim"), Text(result.redirect_uri, style="bold"))
     return Group(*blocks, grid)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import rich_click as click
 from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from vestibule import catalog
@@ -202,7 +203,8 @@ def _outcome(outcome: "Outcome") -> RenderableType:
         names = ("subject", "tenant", "email", "email_verified", "name", "login", "picture")
         values = ((name, getattr(identity, name)) for name in names)
         rows = [(name, _yes_or_no(value)) for name, value in values if value not in (None, "")]
-        rows.append(("groups", ", ".join(identity.groups) or "none"))
+        groups = "not said" if identity.groups is None else ", ".join(identity.groups) or "none"
+        rows.append(("groups", groups))
         blocks += [Text("\nWho signed in", style="bold cyan"), _rows("", rows)]
         if identity.email is None or not identity.email_verified:
             told = "no e-mail address" if identity.email is None else "the address is not said to be verified"
@@ -213,10 +215,19 @@ def _outcome(outcome: "Outcome") -> RenderableType:
     style, text = _KINDS[outcome.kind]
     blocks.append(Text(f"\n{text}", style=style))
     if outcome.slug:
-        blocks.append(Text.assemble(("     what  ", "dim"), f"{outcome.slug}  {outcome.detail}".rstrip()))
+        blocks.append(_indented("what", Text(f"{outcome.slug}  {_plain(outcome.detail)}".rstrip())))
     if outcome.advice:
-        blocks.append(Text.assemble(("     next  ", "dim"), (outcome.advice, "green")))
+        blocks.append(_indented("next", Text(outcome.advice, style="green")))
     return Group(*blocks)
+
+
+def _indented(label: str, text: Text) -> RenderableType:
+    """In a terminal the lines below the first begin where it does; in a pipe there is one line."""
+    if not sys.stdout.isatty():
+        return Text.assemble((f"     {label}  ", "dim"), text)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(Text(f"     {label}", style="dim"), text)
+    return grid
 
 
 def _yes_or_no(value: object) -> str:

@@ -5,7 +5,9 @@ The config is written out and read back by the same loader as any other, so what
 
 import asyncio
 import contextlib
+import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -45,6 +47,8 @@ _PERMISSIONS = {
 def run(port: int, backend: str | None) -> None:
     """Blocks until SIGINT or SIGTERM; what was made in between is deleted."""
     logs.configure(pretty=True)
+    # uvicorn raises the signal once more when it has stopped, and SIGTERM's default would leave the directory behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vestibule.")))
         provider = stack.enter_context(serving(DevelopmentProvider().app()))
@@ -68,14 +72,30 @@ def run(port: int, backend: str | None) -> None:
 def serving(application: Any) -> Iterator[str]:
     """An ASGI application on an ephemeral loopback port, in a thread of its own; yields its URL."""
     with contextlib.closing(_listen(0)) as listener:
-        running = server.server(application, HOST, 0)
+        netloc = f"{HOST}:{listener.getsockname()[1]}"
+        running = server.server(_only_as(netloc, application), HOST, 0)
         thread = threading.Thread(target=_serve, args=(running, listener), daemon=True)
         thread.start()
         try:
-            yield f"http://{HOST}:{listener.getsockname()[1]}"
+            yield f"http://{netloc}"
         finally:
             running.should_exit = True
             thread.join(timeout=5)
+
+
+def _only_as(netloc: str, application: Any) -> Any:
+    """Neither the provider nor the demo server knows who asks, so a page whose name was rebound to loopback must not
+    reach them: any other Host is refused, as the gateway does it.
+    """
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan" and dict(scope["headers"]).get(b"host") != netloc.encode():
+            await send({"type": "http.response.start", "status": 421, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await application(scope, receive, send)
+
+    return guarded
 
 
 def _serve(running: uvicorn.Server, listener: socket.socket) -> None:
@@ -83,7 +103,7 @@ def _serve(running: uvicorn.Server, listener: socket.socket) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # without it asyncio leaves Nagle on: 40 ms an answer
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
     listener.listen(128)  # before anybody is told the port, so that the first request waits instead of failing
@@ -122,7 +142,8 @@ def _welcome(config: dict[str, Any], path: Path, *, demo: bool) -> Panel:
             "It finds the sign-in by itself and opens your browser:\nchoose permissions, then who you want to be.",
             "Ask it to list the notes; [bold]add_note[/] is refused until you allow [bold]write[/]."
             if demo
-            else f"Its calls arrive with X-User-* headers and without its key at\n[bold]{config['routes'][0]['backend']}[/]",
+            else "Its calls arrive with X-User-* headers and without its key at\n"
+            f"[bold]{config['routes'][0]['backend']}[/]",
         ),
         1,
     ):

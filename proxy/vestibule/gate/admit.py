@@ -40,9 +40,11 @@ async def judge(
 ) -> None:
     """Raises PermissionMissing (a step-up would help), Forbidden (it would not), BadRequest (cannot be judged)."""
     calls: tuple[McpCall, ...] | None = None
-    if route.permissions.is_mcp and method == "POST":
+    path = rest.decode("latin-1")
+    if route.permissions.needs_calls(method, path):
+        _check_encoding(headers)
         calls = parse_calls(await body.read(MOST_JUDGED_BYTES), _mcp_headers(headers))
-    verdict = route.permissions.judge(RequestFacts(method, rest.decode("latin-1"), calls), admission.permissions)
+    verdict = route.permissions.judge(RequestFacts(method, path, calls), admission.permissions)
     if verdict is ALLOWED:
         return
     if isinstance(verdict, Missing) and not isinstance(admission.principal, Service):
@@ -66,6 +68,20 @@ def _metadata_url(route: Route, rest: bytes, issuer: str) -> str:
     """RFC 9728 §3.1: the path of the resource follows the well-known part, with the slash that the user typed."""
     path = route.config.path.rstrip("/") + ("/" if rest == b"/" else "")
     return f"{issuer}/.well-known/oauth-protected-resource{path}"
+
+
+def _check_encoding(headers: RawHeaders) -> None:
+    """The body is judged as UTF-8 (RFC 8259 §8.1). A backend that believes a header which says otherwise would read
+    another message: in UTF-7, even from the same ASCII bytes.
+    """
+    for value in get_all(headers, b"content-encoding"):
+        if value.strip().lower() not in {b"", b"identity"}:
+            raise BadRequest("mcp_body_encoded", "Content-Encoding")
+    for value in get_all(headers, b"content-type"):
+        for parameter in value.lower().split(b";")[1:]:
+            name, _, charset = parameter.strip().partition(b"=")
+            if name.startswith(b"charset") and charset.strip(b' \t"') not in {b"utf-8", b"utf8"}:
+                raise BadRequest("mcp_body_encoded", "charset")
 
 
 def _mcp_headers(headers: RawHeaders) -> McpHeaders:

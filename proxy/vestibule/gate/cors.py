@@ -32,8 +32,9 @@ def allowed_origin(headers: RawHeaders, origins: tuple[str, ...], issuer: str) -
     raise Forbidden("origin_not_allowed", f"Origin {origin[:100]!r} is not in the route's origins")
 
 
-def preflight_headers(headers: RawHeaders, origin: bytes) -> list[tuple[bytes, bytes]]:
-    """Headers of the answer to a preflight of an allowed origin; `Mcp-Param-*` names are allowed one by one."""
+def preflight(headers: RawHeaders, origins: tuple[str, ...], issuer: str) -> list[tuple[bytes, bytes]]:
+    """Headers of the answer to a preflight; `Mcp-Param-*` names are allowed one by one. Raises Forbidden."""
+    origin = allowed_origin(headers, origins, issuer) or b""
     asked = b",".join(get_all(headers, b"access-control-request-headers")).lower().split(b",")
     params = [name.strip() for name in asked if _MCP_PARAM.fullmatch(name.strip())]
     return [

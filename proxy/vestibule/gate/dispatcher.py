@@ -6,9 +6,10 @@ runs for matched routes only, so the trace id, the access log and the refusals l
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import formatdate
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ from vestibule.errors import (
 )
 from vestibule.gate import admit, cors
 from vestibule.gate.headers import RawHeaders, folded, get_all, to_backend, to_client
-from vestibule.gate.http import Backend, ClientGone, RequestBody, until_gone
+from vestibule.gate.http import Backend, ClientGone, RequestBody, release, until_gone
 from vestibule.gate.query import replaced
 from vestibule.policy.routes import ambiguity, is_reserved
 from vestibule.service.access import Access
@@ -39,6 +40,8 @@ from vestibule.service.gateway import Gateway, Route
 log = structlog.get_logger("vestibule.access_log")
 _TRACE_ID = 32
 _HEX = frozenset("0123456789abcdef")
+_WITHOUT_CONTENT = frozenset({204, 304})
+"""A 304 may tell the length of what it stands for (RFC 9110 §8.6); the server would wait for that many bytes."""
 _REFUSED_METHODS = frozenset({"TRACE", "CONNECT", "TRACK"})
 
 
@@ -81,7 +84,9 @@ class Dispatcher:
                 await self._gated(exchange, scope, receive)
         except GateError as refusal:
             await self._refuse(exchange, refusal)
-        except (ClientGone, asyncio.CancelledError):
+        except ClientGone:
+            exchange.reason = "client_gone"  # there is nobody to answer, and nothing went wrong
+        except asyncio.CancelledError:
             exchange.reason = "client_gone"
             raise
         except Exception:
@@ -115,8 +120,7 @@ class Dispatcher:
         route, rest = matched
         exchange.route, exchange.rest = route, rest
         if cors.is_preflight(scope["method"], headers):
-            origin = cors.allowed_origin(headers, route.config.origins, self._gateway.issuer)
-            await exchange.answer(204, cors.preflight_headers(headers, origin or b"null"))
+            await exchange.answer(204, cors.preflight(headers, route.config.origins, self._gateway.issuer))
             return
         origin = cors.allowed_origin(headers, route.config.origins, self._gateway.issuer)
         exchange.cors = cors.response_headers(origin)
@@ -127,10 +131,13 @@ class Dispatcher:
         exchange.admission = admission
         if not admission.permissions:
             raise Forbidden("no_permission_left")
-        body = RequestBody(receive, route.config.max_body_bytes, headers)
-        await body.start()
-        await admit.judge(route, admission, scope["method"], rest, headers, body)
-        await self._forward(exchange, scope, receive, route, rest, admission, body)
+        with self._gateway.cache.live(admission, exchange.revoke):
+            body = RequestBody(receive, route.config.max_body_bytes, headers)
+            await body.start()
+            await admit.judge(route, admission, scope["method"], rest, headers, body)
+            if exchange.revoked:
+                raise KeyInvalid("key_revoked")  # while its body came in
+            await self._forward(exchange, scope, receive, route, rest, admission, body)
 
     async def _forward(
         self,
@@ -160,10 +167,13 @@ class Dispatcher:
             headers.append((b"transfer-encoding", b"chunked"))
         work = asyncio.create_task(self._relay(exchange, backend, route, scope["method"], rest, query, headers, body))
         gone = asyncio.create_task(until_gone(receive, body))
+        exchange.stop = gone.cancel
+        seconds_left = admission.key.expires_at - self._gateway.now()
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone}, timeout=seconds_left, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                exchange.reason = "client_gone"
+                # Dropped without a final chunk: a stream must not outlive its key (design decision 16).
+                exchange.reason = "key_revoked" if exchange.revoked else "client_gone" if gone.done() else "key_expired"
                 return
             await work
         finally:
@@ -185,17 +195,20 @@ class Dispatcher:
         response = await backend.send(method, rest, query, headers, body)
         try:
             raw = to_client(response.headers.raw, sandbox_html=not route.config.allow_html, cors=exchange.cors)
+            if response.status_code in _WITHOUT_CONTENT:
+                raw = [(name, value) for name, value in raw if name.lower() != b"content-length"]
             await exchange.start(response.status_code, raw)
             async with aclosing(_chunks(response)) as chunks:
                 async for chunk in chunks:
                     await exchange.body(chunk)
-            await exchange.end()
         except httpx.HTTPError as error:
             # Headers are out: the connection is dropped without a final chunk, so that nobody takes it for complete.
             exchange.reason = "backend_broke_off"
             log.warning("backend_broke_off", route=route.id, detail=type(error).__name__)
+            return
         finally:
-            await response.aclose()
+            await release(response)
+        await exchange.end()
 
     def _authorization(self, route: Route, admission: Admission) -> list[tuple[bytes, bytes]]:
         """What replaces the client's key, which itself never goes further than here."""
@@ -211,12 +224,17 @@ class Dispatcher:
     def _forwarded(self, scope: Any) -> list[tuple[bytes, bytes]]:
         """Made from the connection and the config, never from what the client claims (CVE-2026-48061)."""
         scheme, _, host = self._gateway.issuer.partition("://")
-        client = scope.get("client")
         return [
-            (b"x-forwarded-for", (client[0] if client else "unknown").encode()),
+            (b"x-forwarded-for", self._forwarded_for(scope).encode()),
             (b"x-forwarded-proto", scheme.encode()),
             (b"x-forwarded-host", host.encode()),
         ]
+
+    def _forwarded_for(self, scope: Any) -> str:
+        """The peer, behind what it says itself if the config trusts it (CVE-2025-59152)."""
+        peer = scope["client"][0] if scope.get("client") else "unknown"
+        told = b", ".join(get_all(scope["headers"], b"x-forwarded-for")).decode("latin-1")
+        return f"{told}, {peer}" if told and _within(peer, self._gateway.trusted_proxies) else peer
 
     async def _refuse(self, exchange: "_Exchange", refusal: GateError) -> None:
         """Answer a refusal, or drop the connection if an answer has begun already."""
@@ -266,6 +284,13 @@ class _Exchange:
         self.cors: list[tuple[bytes, bytes]] = []
         self.reason = ""
         self.detail = ""
+        self.revoked = False
+        self.stop: Callable[[], object] = lambda: None
+
+    def revoke(self) -> None:
+        """The key was revoked while this request is under way."""
+        self.revoked = True
+        self.stop()
 
     async def send(self, message: Any) -> None:
         """ASGI send: adds the trace id and a date, and notes the status."""
@@ -320,6 +345,14 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     async for chunk in stream:
         if chunk:
             yield chunk
+
+
+def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False  # a unix socket
+    return any(parsed in network for network in networks if network.version == parsed.version)
 
 
 def _trace_id(headers: RawHeaders) -> str:

@@ -90,7 +90,7 @@ def to_backend(
     kept = []
     for name, value in headers:
         alias = folded(name)
-        if alias in _HOP_BY_HOP or name in named:
+        if alias in _HOP_BY_HOP or name in named or (alias == b"content-length" and name != alias):
             continue
         if alias in _NEVER_FORWARDED or alias in identity or alias.startswith(b"x-forwarded-"):
             if name == b"cookie":

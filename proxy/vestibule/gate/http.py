@@ -5,14 +5,25 @@ connection without the final chunk, so that a cut answer cannot pass for a whole
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from vestibule.config import RouteConfig
-from vestibule.errors import BackendFailed, BackendTimeout, BadRequest, BodyTooLarge, Unavailable
+from vestibule.errors import BackendFailed, BackendTimeout, BadRequest, BodyTooLarge, RequestTimeout, Unavailable
 from vestibule.gate.headers import RawHeaders, get_all
+from vestibule.outbound import trusted_roots
+
+_FINAL = range(200, 600)
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+UPLOAD_SECONDS = 60
+"""How long a client may send no byte of a body that it announced."""
+WRITE_SECONDS = 30
+"""How long a backend may take no byte of a request; meanwhile nothing tells whether the client is still there."""
 
 
 class ClientGone(Exception):
@@ -60,7 +71,11 @@ class RequestBody(httpx.AsyncByteStream):
                 yield chunk
 
     async def _next(self) -> bytes:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout("upload_stalled", f"no byte of the body in {UPLOAD_SECONDS} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk: bytes = message.get("body", b"")
@@ -75,35 +90,33 @@ class RequestBody(httpx.AsyncByteStream):
 class Backend:
     """One route's backend with a pool of its own, so that a slow one starves no other."""
 
-    def __init__(self, config: RouteConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, config: RouteConfig) -> None:
         self._url = httpx.URL(config.backend)
         self._path = self._url.raw_path.removesuffix(b"/")
         self._timeouts = config.timeouts
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=15)
-        self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._transport = httpx.AsyncHTTPTransport(verify=trusted_roots(), limits=limits, trust_env=False)
         self.host = self._url.netloc
 
     async def send(
         self, method: str, rest: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: RequestBody
     ) -> httpx.Response:
-        """The response, its body still to be streamed. Raises BackendFailed, BackendTimeout, Unavailable."""
+        """The response, its body still to be streamed; `release` ends it. Raises BackendFailed and its kin."""
         target = (self._path + rest or b"/") + (b"?" + query if query else b"")
-        idle = self._timeouts.idle
+        idle, first_byte = self._timeouts.idle, self._timeouts.first_byte
+        timeouts = {"connect": self._timeouts.connect, "read": max(idle, first_byte), "write": WRITE_SECONDS, "pool": 5}
         request = httpx.Request(
             method,
             self._url,
             headers=headers,
             stream=httpx.ByteStream(b"") if body.empty else body,
-            extensions={
-                "target": target,
-                "timeout": {"connect": self._timeouts.connect, "read": idle, "write": idle, "pool": 5},
-            },
+            extensions={"target": target, "timeout": timeouts},
         )
         try:
             async with asyncio.timeout(None) as deadline:
                 watch = asyncio.create_task(self._first_byte(body, deadline))
                 try:
-                    return await self._transport.handle_async_request(request)
+                    response = await self._transport.handle_async_request(request)
                 finally:
                     watch.cancel()
         except httpx.PoolTimeout as error:
@@ -118,6 +131,11 @@ class Backend:
             raise BadRequest("request_unforwardable", str(error)) from error
         except httpx.HTTPError as error:
             raise BackendFailed("backend_broke_off", type(error).__name__) from error
+        timeouts["read"] = idle  # read anew for each part of the body
+        if not _can_be_answered(response):
+            await release(response)
+            raise BackendFailed("backend_answer_malformed", f"status {response.status_code}")
+        return response
 
     async def _first_byte(self, body: RequestBody, deadline: asyncio.Timeout) -> None:
         """The clock for the answer starts when the request is complete: a long upload is not a slow backend."""
@@ -126,6 +144,25 @@ class Backend:
 
     async def close(self) -> None:
         await self._transport.aclose()
+
+
+def _can_be_answered(response: httpx.Response) -> bool:
+    """Whether the server can write this head: once it has begun with one, a 502 in its place is no longer possible."""
+    values = (value for _, value in response.headers.raw)
+    return response.status_code in _FINAL and not any(_UNSENDABLE.search(value) for value in values)
+
+
+async def release(response: httpx.Response) -> None:
+    """Give the connection back, or close it if the answer is not complete or the backend sent more than that.
+
+    httpcore keeps what follows a message in its parser, and would read it as the answer to the next request, which may
+    be another user's (response queue poisoning). It offers no other way to see that.
+    """
+    stream: Any = response.stream
+    parser = stream._httpcore_stream._stream._connection._h11_state  # noqa: SLF001
+    if parser.trailing_data[0]:
+        parser.send_failed()
+    await response.aclose()
 
 
 async def until_gone(receive: Any, body: RequestBody) -> None:

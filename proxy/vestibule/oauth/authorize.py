@@ -35,16 +35,12 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
 
     client_id: str
     redirect_uri: str
-    redirect_uri_sent: bool
-    """Whether the client named it: RFC 6749 §4.1.3 then binds the token request to it."""
     state: str | None
     challenge: str
     route: str
     resource: str
     permissions: tuple[str, ...]
     """Requested and existing, in the route's order."""
-    named_scopes: bool
-    """False: the client named no permission, so these are the route's defaults."""
 
 
 def check_redirect(client: ClientRecord, params: Params) -> str:
@@ -86,30 +82,27 @@ def read_request(
     if challenge is None or not _CHALLENGE.fullmatch(challenge):  # §4.2: SHA-256 in base64url
         raise InvalidRequest("pkce_challenge")
     resource = find_resource(resources, params.resources)
-    permissions, named = _permissions(resource, params.get("scope"))
     return AuthorizationRequest(
         client_id=client.id,
         redirect_uri=redirect_uri,
-        redirect_uri_sent="redirect_uri" in params,
         state=state,
         challenge=challenge,
         route=resource.route,
         resource=resource.url,
-        permissions=permissions,
-        named_scopes=named,
+        permissions=_permissions(resource, params.get("scope")),
     )
 
 
-def _permissions(resource: Resource, scope: str | None) -> tuple[tuple[str, ...], bool]:
+def _permissions(resource: Resource, scope: str | None) -> tuple[str, ...]:
     """RFC 6749 §3.3: the server may ignore part of the scope, so unknown names are dropped, but not all of them:
     defaults in place of what a client named would give it something that it did not ask for.
     """
     requested = frozenset(parse_scope(scope))
     known = tuple(permission for permission in resource.permissions if permission in requested)
     if known:
-        return known, True
+        return known
     if requested <= STANDARD_SCOPES:
-        return resource.defaults, False
+        return resource.defaults
     raise InvalidScope("scope_unknown")
 
 

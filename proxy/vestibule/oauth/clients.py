@@ -197,8 +197,10 @@ def read_fields(fields: Mapping[str, Any], auth_method: AuthMethod) -> Registrat
         name=clean_name(name or "") or redirect_host(redirect_uris[0]),
         redirect_uris=redirect_uris,
         auth_method=auth_method,
-        # VS Code lists device_code and others besides: unknown ones are filtered, not refused (§2.1, §3.2.1).
-        grant_types=tuple(grant for grant in _GRANT_TYPES if grant in wanted),
+        # VS Code lists device_code and others besides: unknown ones are filtered, not refused. A client that does not
+        # list refresh_token (many rely on the default) gets it all the same, and is told (§3.2.1): without it people
+        # would have to sign in every hour.
+        grant_types=_GRANT_TYPES,
         client_uri=_link(fields.get("client_uri")),
         logo_uri=_link(fields.get("logo_uri")),
     )

@@ -24,6 +24,10 @@ from vestibule.errors import BadRequest
 
 MAX_BATCH = 100
 """Batches existed in protocol 2025-03-26 only; nobody needs many calls in one."""
+MAX_BRACKETS = 100_000
+MAX_COMMAS = 200_000
+"""Counted before a body is decoded: millions of empty objects would hold up everybody else for a second. Long arguments
+(source code, tables) have many of their own, so there is room."""
 MAX_DEPTH = 64
 MAX_NAME_CHARACTERS = 256
 """The specification asks tool names to stay within 128."""
@@ -91,6 +95,9 @@ _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _decode(body: bytes) -> Any:
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > MAX_BRACKETS or body.count(b",") > MAX_COMMAS:
+        raise BadRequest("mcp_body_too_complex")
     try:
         # UTF-8 only (RFC 8259 §8.1): json.loads would also guess UTF-16 and UTF-32. A byte order mark fails as a value.
         document = _decoder.decode(body.decode())
@@ -98,7 +105,7 @@ def _decode(body: bytes) -> Any:
         raise BadRequest("mcp_too_deep") from None
     except ValueError as error:
         raise BadRequest("mcp_body_malformed", type(error).__name__) from None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+    if brackets > MAX_DEPTH:
         _check_depth(document)
     return document
 

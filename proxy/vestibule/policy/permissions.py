@@ -122,6 +122,10 @@ class Permissions:
             )
         )
 
+    def needs_calls(self, method: str, path: str) -> bool:
+        """Whether this request is judged by its JSON-RPC calls, so that its body has to be read first."""
+        return self.is_mcp and method == "POST" and self._is_endpoint(_subject(path) if self._has_paths else "")
+
     def judge(self, request: RequestFacts, granted: frozenset[str]) -> Verdict:
         """The verdict on one request; a key without an effective permission never passes."""
         held = self._held.get(granted)

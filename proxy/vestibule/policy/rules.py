@@ -35,7 +35,7 @@ class _Rule(Struct, frozen=True, kw_only=True):
             and self.provider in (None, person.provider)
             and self.email in (None, address)
             and self.email_domain in (None, domain)
-            and (self.group is None or (self.group[0] == person.provider and self.group[1] in person.groups))
+            and (self.group is None or (self.group[0] == person.provider and self.group[1] in (person.groups or ())))
             and self.subject in (None, (person.provider, person.tenant, person.subject))
         )
 

@@ -180,9 +180,11 @@ def read(call: Call, request: HttpCall, reply: HttpReply | HttpFailure, names: N
     if reply.status in {408, 429} or reply.status >= 500 or _rate_limited(reply):  # noqa: PLR2004
         raise Fail("unavailable", "provider_unavailable", line)
     document = document_of(reply)
-    if told := error_of(call.err, document):
+    token_refused = reply.status == 401 and call.auth == "bearer"  # noqa: PLR2004  # RFC 6750 §3.1; else it is our secret
+    told = error_of(call.err, document)
+    if told and not (token_refused and told.kind == "misconfigured"):  # many put the status into `error`, not a code
         raise Fail(told.kind, told.slug, f"{line}: {_without_secrets(told.words, names)}")
-    if reply.status == 401 and call.auth == "bearer":  # noqa: PLR2004  # RFC 6750 §3.1; elsewhere it is our secret
+    if token_refused:
         raise Fail("refused", "invalid_token", line)
     if not 200 <= reply.status < 300:  # noqa: PLR2004
         raise Fail("misconfigured", "provider_status", line)

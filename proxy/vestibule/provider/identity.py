@@ -100,10 +100,11 @@ def _true(expression: Expression | None, documents: dict[str, Any]) -> bool:
     return value is True or value == "true"
 
 
-def _groups(expression: Expression | None, documents: dict[str, Any]) -> tuple[str, ...]:
+def _groups(expression: Expression | None, documents: dict[str, Any]) -> tuple[str, ...] | None:
+    """None where the map leads to null: the provider was not asked, so what is known of the groups stays as it is."""
     value = None if expression is None else expression(documents)
     if value is None:
-        return ()
+        return None
     if not isinstance(value, list) or len(value) > MAX_GROUPS or not all(map(_is_text, value)):
         raise Fail("misconfigured", "identity_malformed", "the map of `groups` leads to no list of text")
     return tuple(dict.fromkeys(value))

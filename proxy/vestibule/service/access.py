@@ -4,6 +4,7 @@ A cached entry carries the opened provider token and the signed identity JWT, so
 no signature on any kind of route.
 """
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -25,7 +26,12 @@ from vestibule.storage import keys
 log = structlog.get_logger("vestibule.access")
 JWT_SECONDS = 60
 JWT_REUSED_SECONDS = 30
+PATIENCE_SECONDS = 2.0
+"""How long a request waits for a fresh provider token while the old one is good. It does wait, because some providers
+end the old one with the refresh.
+"""
 _SAFE = "@:/ +-._~"
+_OUTER_SPACE = re.compile(r"\A | \Z")
 MAX_HEADER_BYTES = 4096
 """An identity header longer than this fails loudly instead of being cut."""
 
@@ -89,9 +95,14 @@ class Access:
     async def flush_used(self) -> None:
         """Write `last_used_at` of all keys used since the last call, off the request path."""
         used, self._used = self._used, {}
-        if used:
+        if not used:
+            return
+        try:
             async with self._gateway.database.write() as db:
                 await keys.touch_keys(db, used.items())
+        except BaseException:
+            self._used = used | self._used  # the next round writes them
+            raise
 
     async def _read(self, digest: bytes) -> Admission | None:
         async with self._gateway.database.read() as db:
@@ -104,13 +115,14 @@ class Access:
             raise KeyInvalid("no_provider_token")
         if not connections.due(self._gateway, connection, now):
             return
-        renewed = await self._refresher.refresh(self._gateway, connection)
+        good = connection.expires_at is None or now < connection.expires_at
+        renewed = await self._refresher.refresh(self._gateway, connection, PATIENCE_SECONDS if good else None)
         if isinstance(renewed, Ended):
             raise KeyInvalid(renewed.reason)
         if isinstance(renewed, Unreachable):
-            if connection.expires_at is not None and now >= connection.expires_at:
-                raise Unavailable(renewed.reason)
-            return  # still good for a while; the next request tries again
+            if good:
+                return
+            raise Unavailable(renewed.reason)
         admission.connection = renewed
         admission.provider_token = connections.access_token(self._gateway, renewed)
         admission.provider_kept = connections.kept(self._gateway, renewed)
@@ -127,6 +139,7 @@ def admission_of(gateway: Gateway, facts: KeyFacts) -> Admission | None:
         (key.family_id is not None and (family is None or grant is None or facts.user is None), "family_gone"),
         (family is not None and (family.revoked_at is not None or now >= family.expires_at), "family_revoked"),
         (grant is not None and (grant.revoked_at is not None or grant.route != key.route), "grant_revoked"),
+        (facts.user is not None and not gateway.signs_in(key.route, facts.user.provider), "provider_not_on_route"),
         (facts.user is not None and facts.user.disabled_at is not None, "user_disabled"),
         (facts.connection is not None and facts.connection.ended_at is not None, "connection_ended"),
         (key.family_id is None and key.service is None, "owner_missing"),
@@ -144,7 +157,7 @@ def admission_of(gateway: Gateway, facts: KeyFacts) -> Admission | None:
         sub=subject_of(principal, facts.user.id if facts.user else None),
         client_id=grant.client_id if grant else key.service or "",
         permissions=route.permissions.effective(key.permissions),
-        until=min(key.expires_at, now + POSITIVE_SECONDS),
+        until=min(key.expires_at, family.expires_at if family else key.expires_at, now + POSITIVE_SECONDS),
     )
     if facts.connection is not None and facts.connection.provider == route.provider_token_of:
         try:
@@ -166,7 +179,7 @@ def _claims(admission: Admission) -> dict[str, str | list[str]]:
         "email": (person and person.email_verified and person.email) or "",
         "name": (person and person.name) or "",
         "login": (person and person.login) or "",
-        "groups": list(person.groups) if person else [],
+        "groups": list(person.groups or ()) if person else [],
         "provider": person.provider if person else "",
         "client_id": admission.client_id,
         "scope": " ".join(sorted(admission.permissions)),
@@ -180,8 +193,13 @@ def _identity_headers(
     headers = []
     for name, claim in wanted.items():
         value = claims[claim]
-        text = ",".join(quote(item, safe=_SAFE) for item in ([value] if isinstance(value, str) else value))
+        text = ",".join(_encoded(item) for item in ([value] if isinstance(value, str) else value))
         if len(text) > MAX_HEADER_BYTES:
             raise Unavailable("identity_header_too_long", f"{name} has {len(text)} bytes")
         headers.append((name.lower().encode(), text.encode()))
     return tuple(headers)
+
+
+def _encoded(text: str) -> str:
+    """A space at either end is encoded too: it would not arrive, and servers refuse such a header."""
+    return _OUTER_SPACE.sub("%20", quote(text, safe=_SAFE))

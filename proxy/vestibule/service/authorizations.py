@@ -22,6 +22,8 @@ from vestibule.errors import (
     OAuthError,
     ProviderMisconfiguredPage,
     ProviderUnavailablePage,
+    ServerError,
+    TemporarilyUnavailable,
     UnknownClientPage,
 )
 from vestibule.model import ClientRecord, ClientSource, LoginRecord, Secret
@@ -89,7 +91,7 @@ async def decide(
     """POST authorize: the user's answer. `decision` is `deny` or `approve:<provider>`. Raises FlowRefused."""
     request = _open(gateway, signed, browser)
     route = gateway.routes.get(request.route)
-    client = await clients.find_client(gateway, request.client_id)
+    client = await clients.meet_client(gateway, request.client_id, request.redirect_uri)
     if route is None or client is None:
         refuse(UnknownClientPage("client_unknown"))
     if decision == "deny":
@@ -145,6 +147,8 @@ async def _depart(
     if isinstance(started, ProviderFailed):
         _provider_failed(gateway, started, provider, request, client)
     async with gateway.database.write() as db:
+        if client.source is ClientSource.CIMD:
+            await clients.remember(gateway, db, client)
         await logins.add_login(db, login)
     log.info("login_started", login=login_id, provider=provider_id, client_id=client.id, route=request.route)
     return Departure(url=started.url, cookie=(login_id, secret))
@@ -158,9 +162,10 @@ def _provider_failed(
     client: ClientRecord,
 ) -> NoReturn:
     log.warning("provider_failed", provider=provider.id, kind=failed.kind, reason=failed.slug, detail=failed.detail)
-    page = ProviderUnavailablePage if failed.kind == "unavailable" else ProviderMisconfiguredPage
-    error = page(failed.slug, failed.detail)
-    refuse(error, _error_url(gateway, request, AccessDenied(failed.slug)), client.name)
+    later = failed.kind == "unavailable"
+    page = ProviderUnavailablePage if later else ProviderMisconfiguredPage
+    told = TemporarilyUnavailable(failed.slug) if later else ServerError(failed.slug)
+    refuse(page(failed.slug, failed.detail), _error_url(gateway, request, told), client.name)
 
 
 def _consent(

@@ -6,7 +6,9 @@ its read began: otherwise a slow read could bring a revoked key back to life. Mi
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,6 +17,8 @@ from vestibule.model import ConnectionRecord, KeyRecord, Principal, Secret
 POSITIVE_SECONDS = 60
 NEGATIVE_SECONDS = 5
 MOST_ENTRIES = 50_000
+MOST_UNKNOWN = 5_000
+"""Unknown keys have a place of their own: anybody can make some up, and must not push out the good ones."""
 
 
 class Admission(Struct, kw_only=True, eq=False):
@@ -43,7 +47,9 @@ class Admission(Struct, kw_only=True, eq=False):
 
 class KeyCache:
     def __init__(self) -> None:
-        self._entries: OrderedDict[bytes, tuple[int, Admission | None]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[int, Admission]] = OrderedDict()
+        self._unknown: OrderedDict[bytes, int] = OrderedDict()
+        self._live: dict[Callable[[], object], Admission] = {}
         self._epoch = 0
         self._loading: dict[bytes, asyncio.Task[Admission | None]] = {}
 
@@ -53,10 +59,10 @@ class KeyCache:
     def peek(self, digest: bytes, now: int) -> tuple[bool, Admission | None]:
         """(found, admission or None for a key known to be bad); about a microsecond."""
         entry = self._entries.get(digest)
-        if entry is None or now >= entry[0]:
-            return False, None
-        self._entries.move_to_end(digest)
-        return True, entry[1]
+        if entry is not None and now < entry[0]:
+            self._entries.move_to_end(digest)
+            return True, entry[1]
+        return now < self._unknown.get(digest, 0), None
 
     async def load(self, digest: bytes, now: int, read: Callable[[], Awaitable[Admission | None]]) -> Admission | None:
         """Ask the store once, however many requests wait for the same key.
@@ -64,7 +70,7 @@ class KeyCache:
         The task is shielded: the first request's client may hang up without failing the others.
         """
         task = self._loading.get(digest)
-        if task is None:
+        if task is None or task.done():  # a finished one is older than a revocation that was applied since
             task = asyncio.create_task(self._load(digest, now, read))
             self._loading[digest] = task
             task.add_done_callback(lambda _: self._loading.pop(digest, None))
@@ -76,19 +82,38 @@ class KeyCache:
             admission = await read()
             if epoch == self._epoch:
                 break  # no revocation passed meanwhile: what was read is true
-        until = now + NEGATIVE_SECONDS if admission is None else min(admission.until, now + POSITIVE_SECONDS)
-        self._entries[digest] = (until, admission)
-        while len(self._entries) > MOST_ENTRIES:
-            self._entries.popitem(last=False)
+        if admission is None:
+            self._unknown[digest] = now + NEGATIVE_SECONDS
+            _trim(self._unknown, MOST_UNKNOWN)
+        else:
+            self._entries[digest] = (min(admission.until, now + POSITIVE_SECONDS), admission)
+            self._entries.move_to_end(digest)
+            _trim(self._entries, MOST_ENTRIES)
         return admission
 
+    @contextmanager
+    def live(self, admission: Admission, end: Callable[[], object]) -> Iterator[None]:
+        """While this is open, `end` is called when the key is revoked: streams must not outlive their key."""
+        self._live[end] = admission
+        try:
+            yield
+        finally:
+            del self._live[end]
+
     def forget(self, dead: Callable[[Admission], bool]) -> None:
-        """Drop what `dead` names, and let no read that began earlier be inserted."""
+        """Drop what `dead` names, end what runs on it, and let no read that began earlier be inserted."""
         self._epoch += 1
-        for digest in [d for d, (_, entry) in self._entries.items() if entry is not None and dead(entry)]:
+        for digest in [d for d, (_, entry) in self._entries.items() if dead(entry)]:
             del self._entries[digest]
+        for end in [end for end, admission in self._live.items() if dead(admission)]:
+            end()
 
     def clear(self) -> None:
         """Forget everything: revocations may have been missed."""
         self._epoch += 1
         self._entries.clear()
+
+
+def _trim(entries: OrderedDict[bytes, Any], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vestibule.crypto import random
 from vestibule.crypto.digests import sha256
@@ -32,9 +33,9 @@ async def find_client(gateway: Gateway, client_id: str) -> ClientRecord | None:
         return configured
     async with gateway.database.read() as db:
         client = await store.find_client(db, client_id, gateway.now())
-    if client is not None and client.source is ClientSource.DCR and not gateway.registration.dcr:
-        return None
-    return client
+    registration = gateway.registration
+    allowed = {ClientSource.DCR: registration.dcr, ClientSource.CIMD: registration.cimd}
+    return client if client is not None and allowed.get(client.source, True) else None
 
 
 async def meet_client(gateway: Gateway, client_id: str, redirect_uri: str | None) -> ClientRecord | None:
@@ -50,7 +51,8 @@ async def meet_client(gateway: Gateway, client_id: str, redirect_uri: str | None
     matches = client and any(rules.redirect_matches(uri, redirect_uri or "") for uri in client.redirect_uris)
     if client is not None and redirect_uri and not matches:
         client = await _fetch_cimd(gateway, client_id, fresh=True)
-    return client
+    known = await find_client(gateway, client_id) if client is not None else None
+    return msgspec.structs.replace(client, confirmed_at=known.confirmed_at) if client and known else client
 
 
 async def register(gateway: Gateway, document: bytes) -> dict[str, Any]:
@@ -80,6 +82,15 @@ async def register(gateway: Gateway, document: bytes) -> dict[str, Any]:
     return rules.registration_response(echoed, secret, stored.created_at)
 
 
+async def remember(gateway: Gateway, db: AsyncConnection, client: ClientRecord) -> None:
+    """Keep a CIMD client that a user approved, so that nothing later depends on its web site being up."""
+    now = gateway.now()
+    await store.save_cimd_client(
+        db,
+        msgspec.structs.replace(client, created_at=now, expires_at=now + gateway.registration.unconfirmed_days * _DAY),
+    )
+
+
 async def _fetch_cimd(gateway: Gateway, url: str, *, fresh: bool) -> ClientRecord | None:
     """None for every kind of failure: a uniform answer tells a port scanner nothing."""
     call = HttpCall(
@@ -96,10 +107,8 @@ async def _fetch_cimd(gateway: Gateway, url: str, *, fresh: bool) -> ClientRecor
         log.warning("cimd_unreachable", client_id=url)
         return None
     try:
-        client = cimd.read_document(url, reply.body, reply.headers.get("content-type", ""))
+        return cimd.read_document(url, reply.body, reply.headers.get("content-type", ""))
     except InvalidClientMetadata as error:
+        gateway.outbound.forget(call)
         log.warning("cimd_invalid", client_id=url, reason=error.slug, detail=error.detail)
         return None
-    async with gateway.database.write() as db:
-        await store.save_cimd_client(db, client)
-        return await store.find_client(db, url, gateway.now())

@@ -27,6 +27,8 @@ from vestibule.storage import grants
 log = structlog.get_logger("vestibule.connections")
 LEASE_SECONDS = 30
 """Longer than one refresh can take (10 s by `outbound`); a crashed owner blocks others no longer than this."""
+QUIET_SECONDS = 15
+"""How long a provider that did not answer is not asked again for the same connection."""
 _WAIT_SECONDS = 0.2
 
 
@@ -97,27 +99,51 @@ def _tokens(gateway: Gateway, connection: ConnectionRecord) -> Tokens:
 
 
 def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
-    """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token."""
+    """True from two minutes before the end (`refresh.early` of the definition): no request meets an expired token.
+
+    Tokens that live no longer than that are refreshed at half of their life. What cannot be refreshed is used up.
+    """
+    if connection.expires_at is None:
+        return False
     provider = gateway.providers.get(connection.provider)
-    early = provider.refresh_early if provider else 0
-    return connection.expires_at is not None and now >= connection.expires_at - early
+    early = provider.refresh_early if provider and connection.refresh_sealed else 0
+    life = connection.expires_at - connection.refreshed_at
+    return now >= connection.expires_at - (early if life > early else life // 2)
 
 
 class Refresher:
-    """Refreshes connections, one flight each."""
+    """Refreshes connections, one flight each; a provider in trouble is left alone for a while."""
 
     def __init__(self) -> None:
         self._flights: dict[tuple[str, int], asyncio.Task[ConnectionRecord | Ended | Unreachable]] = {}
+        self._quiet_until: dict[str, int] = {}
 
-    async def refresh(self, gateway: Gateway, connection: ConnectionRecord) -> ConnectionRecord | Ended | Unreachable:
-        """A newer version of this connection, whoever made it."""
+    async def refresh(
+        self, gateway: Gateway, connection: ConnectionRecord, patience: float | None = None
+    ) -> ConnectionRecord | Ended | Unreachable:
+        """A newer version of this connection, whoever made it; Unreachable after `patience` seconds at the latest."""
+        if gateway.now() < self._quiet_until.get(connection.id, 0):
+            return Unreachable("provider_quiet")
         flight_id = (connection.id, connection.version)
         task = self._flights.get(flight_id)
         if task is None:
-            task = asyncio.create_task(_refresh(gateway, connection))
+            task = asyncio.create_task(self._fly(gateway, connection))
             self._flights[flight_id] = task
             task.add_done_callback(lambda _: self._flights.pop(flight_id, None))
-        return await asyncio.shield(task)  # a client that hangs up must not stop a rotation half-way
+        try:
+            # a client that hangs up must not stop a rotation half-way
+            return await asyncio.wait_for(asyncio.shield(task), patience)
+        except TimeoutError:
+            self._quiet_until[connection.id] = gateway.now() + QUIET_SECONDS
+            return Unreachable("provider_slow")
+
+    async def _fly(self, gateway: Gateway, connection: ConnectionRecord) -> ConnectionRecord | Ended | Unreachable:
+        outcome = await _refresh(gateway, connection)
+        if isinstance(outcome, Unreachable):
+            self._quiet_until[connection.id] = gateway.now() + QUIET_SECONDS
+        else:
+            self._quiet_until.pop(connection.id, None)
+        return outcome
 
 
 async def _refresh(gateway: Gateway, seen: ConnectionRecord) -> ConnectionRecord | Ended | Unreachable:
@@ -144,11 +170,11 @@ async def _refresh_leased(
     provider = gateway.providers.get(connection.provider)
     lacking = provider is not None and provider.needs_refresh_token and connection.refresh_sealed is None
     if provider is None or not provider.refreshes or lacking:
-        return await end(gateway, connection.id, "provider_token_expired")
+        return await end(gateway, connection, "provider_token_expired")
     try:
         old = _tokens(gateway, connection)
     except SealBroken:
-        return await end(gateway, connection.id, "sealing_key_gone")
+        return await end(gateway, connection, "sealing_key_gone")
     event = await gateway.outbound.converse(
         wire.refresh(
             provider,
@@ -163,7 +189,7 @@ async def _refresh_leased(
         if event.kind == "refused":
             # Taken over from a crashed owner: its rotation may have been lost on the way (decision 17 names this case).
             reason = "provider_refresh_lost" if took_over else "provider_refused_refresh"
-            return await end(gateway, connection.id, reason)
+            return await end(gateway, connection, reason)
         async with gateway.database.write() as db:
             await store.release_lease(db, connection.id, owner)
         log.warning("provider_refresh_failed", connection=connection.id, reason=event.slug, detail=event.detail)
@@ -177,14 +203,21 @@ async def _store(
     tokens = event.tokens
     if tokens.access_token is None:
         return Unreachable("provider_sent_no_token")
+    sealed = _sealed(gateway, connection.provider, connection.id, tokens)
+    refresh = sealed["refresh_sealed"]
     async with gateway.database.write() as db:
         stored = await store.store_refreshed(
             db,
             connection.id,
             version=connection.version,
-            **_sealed(gateway, connection.provider, connection.id, tokens),
+            **sealed,
             expires_at=tokens.expires_at,
+            now=gateway.now(),
         )
+        if stored is None and refresh is not None and connection.refresh_sealed is not None:
+            # A sign-in moved the version meanwhile. If it brought no refresh token of its own, the one that we hold is
+            # the only one that the provider still takes.
+            await store.replace_refresh(db, connection.id, old=connection.refresh_sealed, new=refresh)
         current = stored or await store.find_connection(db, connection.id)
     if current is None or current.ended_at is not None:
         return Ended("connection_gone")
@@ -192,15 +225,20 @@ async def _store(
     return current
 
 
-async def end(gateway: Gateway, connection_id: str, reason: str) -> Ended:
-    """The connection and every family on it end together, at once."""
+async def end(gateway: Gateway, connection: ConnectionRecord, reason: str) -> ConnectionRecord | Ended:
+    """The connection and every family on it end together, at once. Not if a sign-in has brought new tokens meanwhile:
+    what was refused were the old ones.
+    """
     now = gateway.now()
     async with gateway.database.write() as db:
-        ended = await store.end_connection(db, connection_id, reason, now)
-        families = await grants.revoke_families_of_connection(db, connection_id, reason, now)
+        ended = await store.end_connection(db, connection.id, reason, now, version=connection.version)
+        if ended is None:
+            current = await store.find_connection(db, connection.id)
+            lives = current is not None and current.ended_at is None
+            return current if current is not None and lives else Ended(reason)
+        families = await grants.revoke_families_of_connection(db, connection.id, reason, now)
     await gateway.revocations.catch_up()
-    if ended is not None:
-        log.warning("connection_ended", connection=connection_id, reason=reason, families=len(families))
+    log.warning("connection_ended", connection=connection.id, reason=reason, families=len(families))
     return Ended(reason)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import NoReturn
 
 from msgspec import Struct
@@ -62,6 +63,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     sealer: Sealer
     cache: KeyCache
     revocations: RevocationLog
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     worker: str
     """Names this process in leases."""
     now: Callable[[], int] = lambda: int(time.time())
@@ -69,6 +71,11 @@ class Gateway(Struct, frozen=True, kw_only=True):
     @property
     def resources(self) -> tuple[Resource, ...]:
         return tuple(route.resource for route in self.routes.values())
+
+    def signs_in(self, route_id: str, provider_id: str) -> bool:
+        """Whether the route still takes people of this provider: one that was removed ends what it let in."""
+        route = self.routes.get(route_id)
+        return route is not None and provider_id in self.providers and provider_id in route.config.providers
 
     def callback_url(self, provider_id: str) -> str:
         """The redirect URI to register at the provider."""

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 import msgspec
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vestibule.crypto import random
 from vestibule.crypto.digests import equal, sha256
@@ -32,14 +31,22 @@ from vestibule.model import (
     ClientRecord,
     CodeRecord,
     FamilyRecord,
-    Identity,
     LoginRecord,
     Tokens,
 )
 from vestibule.oauth import authorize as rules
 from vestibule.oauth.clients import redirect_matches
 from vestibule.provider import wire
-from vestibule.provider.flow import Denied, Event, Identified, ProviderFailed, Step, TokensReceived, step_after
+from vestibule.provider.flow import (
+    CodeReturned,
+    Denied,
+    Event,
+    Identified,
+    ProviderFailed,
+    Step,
+    TokensReceived,
+    step_after,
+)
 from vestibule.provider.provider import Provider
 from vestibule.service import callbacks, clients, connections
 from vestibule.service.gateway import FlowRefused, Gateway, refuse
@@ -72,14 +79,34 @@ async def complete(
     """`cookies` maps login ids to secrets. Raises FlowRefused, always with a page that says what happened."""
     provider, params = callbacks.arrived(gateway, provider_id, params)
     login = await _admit(gateway, provider, params, cookies)
+    returned = wire.read_callback(provider, params)
+    held = await _move(gateway, login, Step.AT_PROVIDER, returned)  # from here on this request alone owns the login
     try:
-        identity, tokens = await _identify(gateway, login, params)
-        url = await _grant(gateway, login, identity, tokens)
+        if not isinstance(returned, CodeReturned):
+            _refuse_event(gateway, login, returned)
+        received = await _redeem(gateway, login, returned)
+        held = await _move(gateway, login, held, received)
+        if not isinstance(received, TokensReceived):
+            _refuse_event(gateway, login, received)
+        identified = await gateway.outbound.converse(
+            wire.identify(
+                provider,
+                received.tokens,
+                nonce=login.record.nonce,
+                callback=returned.callback,
+                now=gateway.now(),
+                uuid=random.token(16),
+            )
+        )
+        if not isinstance(identified, Identified):
+            held = await _move(gateway, login, held, identified)
+            _refuse_event(gateway, login, identified)
+        url = await _grant(gateway, login, held, identified, received.tokens)
     except FlowRefused as refused:
-        await _fail(gateway, login.record, refused.error.slug)
+        await _fail(gateway, login.record, held, refused.error.slug)
         raise
     except Exception:
-        await _fail(gateway, login.record, "internal")
+        await _fail(gateway, login.record, held, "internal")
         raise
     return Arrival(url=url, login_id=login.record.id)
 
@@ -104,15 +131,10 @@ async def _admit(gateway: Gateway, provider: Provider, params: Mapping[str, str]
     return _Login(record=record, request=request, client=client, provider=provider)
 
 
-async def _identify(gateway: Gateway, login: _Login, params: Mapping[str, str]) -> tuple[Identity, Tokens]:
-    """Drive the state table: the callback's answer, the code exchange, the identity."""
-    record, provider, outbound = login.record, login.provider, gateway.outbound
-    returned = wire.read_callback(provider, params)
-    step = await _move(gateway, login, Step.AT_PROVIDER, returned)
-    if isinstance(returned, Denied | ProviderFailed):
-        _refuse_event(gateway, login, returned)
+async def _redeem(gateway: Gateway, login: _Login, returned: CodeReturned) -> TokensReceived | ProviderFailed:
+    record, provider = login.record, login.provider
     verifier = gateway.sealer.open(record.verifier_sealed, "login", record.id) if record.verifier_sealed else None
-    received = await outbound.converse(
+    return await gateway.outbound.converse(
         wire.redeem(
             provider,
             code=returned.code,
@@ -124,28 +146,11 @@ async def _identify(gateway: Gateway, login: _Login, params: Mapping[str, str]) 
             uuid=random.token(16),
         )
     )
-    step = await _move(gateway, login, step, received)
-    if not isinstance(received, TokensReceived):
-        _refuse_event(gateway, login, received)
-    identified = await outbound.converse(
-        wire.identify(
-            provider,
-            received.tokens,
-            nonce=record.nonce,
-            callback=returned.callback,
-            now=gateway.now(),
-            uuid=random.token(16),
-        )
-    )
-    if not isinstance(identified, Identified):
-        await _move(gateway, login, step, identified)
-        _refuse_event(gateway, login, identified)
-    return identified.identity, received.tokens  # the last step is moved with the grant, in one transaction
 
 
-async def _grant(gateway: Gateway, login: _Login, identity: Identity, tokens: Tokens) -> str:
+async def _grant(gateway: Gateway, login: _Login, held: Step, identified: Identified, tokens: Tokens) -> str:
     """Ask the policy; then user, connection, grant, family and code in one transaction. Returns the client's URL."""
-    request, now = login.request, gateway.now()
+    request, identity, now = login.request, identified.identity, gateway.now()
     route = gateway.routes[request.route]
     reason = route.allow.judge(identity)
     if reason is not None:
@@ -161,7 +166,8 @@ async def _grant(gateway: Gateway, login: _Login, identity: Identity, tokens: To
         refuse(NotAllowedPage("no_permission_left"), _error_url(gateway, request, AccessDenied("no_permission_left")))
     code = random.token()
     async with gateway.database.write() as db:
-        await _done(db, login)
+        if not await logins.advance_login(db, login.record.id, held.value, step_after(held, identified).value):
+            refuse(StateReplayedPage("state_replayed"))
         user = await users.save_user(db, random.row_id(), identity, now)
         if user.disabled_at is not None:
             refuse(NotAllowedPage("user_disabled"), _error_url(gateway, request, AccessDenied("user_disabled")))
@@ -208,12 +214,6 @@ async def _grant(gateway: Gateway, login: _Login, identity: Identity, tokens: To
     return rules.success_url(request, code, gateway.issuer)
 
 
-async def _done(db: AsyncConnection, login: _Login) -> None:
-    """The guard of the last transaction."""
-    if not await logins.advance_login(db, login.record.id, Step.IDENTIFYING.value, Step.DONE.value):
-        refuse(StateReplayedPage("state_replayed"))
-
-
 async def _move(gateway: Gateway, login: _Login, step: Step, event: Event) -> Step:
     """The table decides, the database guards."""
     following = step_after(step, event)
@@ -224,12 +224,10 @@ async def _move(gateway: Gateway, login: _Login, step: Step, event: Event) -> St
     return following
 
 
-async def _fail(gateway: Gateway, record: LoginRecord, slug: str) -> None:
-    """Leave the reason on a login that did not get through; one that another request moved is left alone."""
+async def _fail(gateway: Gateway, record: LoginRecord, held: Step, slug: str) -> None:
+    """Leave the reason on a login that did not get through, from the step that this request holds and no other."""
     async with gateway.database.write() as db:
-        for step in (Step.REDEEMING, Step.IDENTIFYING, Step.FAILED):
-            if await logins.advance_login(db, record.id, step.value, Step.FAILED.value, slug):
-                return
+        await logins.advance_login(db, record.id, held.value, Step.FAILED.value, slug)
 
 
 def _refuse_event(gateway: Gateway, login: _Login, event: Event) -> NoReturn:

@@ -7,13 +7,13 @@ few microseconds. It is asked off the request path, twenty times a second.
 import asyncio
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from vestibule.service.cache import Admission, KeyCache
 from vestibule.storage import revocations
 from vestibule.storage.database import Database
 
 POLL_SECONDS = 0.05
+RETRY_SECONDS = 1.0
 log = structlog.get_logger("vestibule.revocations")
 
 
@@ -27,12 +27,12 @@ class RevocationLog:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        async with self._database.read() as db:
+        async with self._database.read_aside() as db:
             self._seen = await revocations.latest(db)
 
     async def catch_up(self) -> None:
         """Drop from the cache all that was revoked since the last call; returns when it is effective here."""
-        async with self._lock, self._database.read() as db:
+        async with self._lock, self._database.read_aside() as db:
             rows = await revocations.since(db, self._seen)
             if not rows:
                 return
@@ -45,7 +45,7 @@ class RevocationLog:
         """Run until cancelled. If the database cannot be read, revocations may be missed: nothing cached is trusted."""
         while True:
             try:
-                async with self._database.read() as db:
+                async with self._database.read_aside() as db:
                     version = -1
                     while True:
                         result = await db.exec_driver_sql("PRAGMA data_version")
@@ -55,10 +55,10 @@ class RevocationLog:
                             version = found
                             await self.catch_up()
                         await asyncio.sleep(POLL_SECONDS)
-            except SQLAlchemyError:
+            except Exception:
                 log.exception("revocation_watch_lost", action="cache cleared, retrying")
                 self._cache.clear()
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _names(entry: Admission) -> set[tuple[str, str]]:

@@ -60,6 +60,8 @@ async def issue(gateway: Gateway, params: Params, authorization: str | None) -> 
     handler = _GRANT_TYPES.get(grant_type)
     if handler is None:
         raise UnsupportedGrantType("grant_type_unknown")
+    if grant_type not in client.grant_types:
+        raise UnauthorizedClient("grant_type_not_registered")
     try:
         return await handler(gateway, client, params)
     except PolicyRejected as rejected:
@@ -88,8 +90,8 @@ async def revoke(gateway: Gateway, params: Params, authorization: str | None) ->
             await keys.revoke_key(db, facts.key.id, now)
             log.info("access_token_revoked", key=facts.key.id, client_id=client.id)
         elif refresh is not None:
-            session = await _session(gateway, db, refresh.family_id)
-            if session is None or session.grant.client_id != client.id:
+            owner = await grants.find_grant_of_family(db, refresh.family_id)
+            if owner is None or owner.client_id != client.id:
                 raise UnauthorizedClient("token_of_other_client")
             family = await grants.revoke_family(db, refresh.family_id, "revoked_by_client", now)
             log.info("family_revoked", family=refresh.family_id, client_id=client.id, reason="revoked_by_client")
@@ -126,8 +128,7 @@ async def _redeem_code(gateway: Gateway, client: ClientRecord, params: Params) -
         if record is not None:
             check(record)
             session = await _live_session(gateway, db, record.family_id)
-            lives_until = now + gateway.registration.confirmed_days * _DAY
-            await client_store.confirm_client(db, client.id, now, lives_until)
+            await _renew_client(gateway, db, client.id)
             return await _issue_keys(gateway, db, session, generation=0)
         replayed = await codes.find_code(db, digest)
     if replayed is None:
@@ -194,6 +195,7 @@ async def _rotate(
         return None
     await keys.add_key(db, access)
     await refreshes.add_refresh(db, refresh)
+    await _renew_client(gateway, db, session.grant.client_id)
     log.info("keys_refreshed", family=session.family.id, generation=refresh.generation)
     return answer
 
@@ -222,6 +224,12 @@ def _context(
         str(record.generation + 1),
         str(replay_until),
     )
+
+
+async def _renew_client(gateway: Gateway, db: AsyncConnection, client_id: str) -> None:
+    """A registration in use lives on."""
+    now = gateway.now()
+    await client_store.confirm_client(db, client_id, now, now + gateway.registration.confirmed_days * _DAY)
 
 
 async def _issue_keys(gateway: Gateway, db: AsyncConnection, session: _Session, generation: int) -> dict[str, Any]:
@@ -290,6 +298,8 @@ async def _live_session(gateway: Gateway, db: AsyncConnection, family_id: str) -
     user = await users.find_user(db, session.grant.user_id)
     if user is None or user.disabled_at is not None:
         raise InvalidGrant("user_disabled")
+    if not gateway.signs_in(session.route.id, user.provider):
+        raise PolicyRejected("provider_not_on_route", family_id)
     reason = session.route.allow.judge(user.identity())
     if reason is not None:
         raise PolicyRejected(reason, family_id)

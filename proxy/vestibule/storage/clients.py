@@ -53,9 +53,10 @@ async def register_client(
 
 
 async def save_cimd_client(db: AsyncConnection, client: ClientRecord) -> None:
-    """Keep what was fetched, so that a refresh never depends on the client's web site."""
+    """Keep what was fetched, so that a refresh never depends on the client's web site. Its end only moves forward."""
     values = _values(client)
     keep = {name: value for name, value in values.items() if name not in {"id", "created_at"}}
+    keep["expires_at"] = later(clients.c.expires_at, client.expires_at)
     await db.execute(insert(clients).values(**values).on_conflict_do_update(index_elements=["id"], set_=keep))
 
 

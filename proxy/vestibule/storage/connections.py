@@ -1,6 +1,6 @@
 """The provider's tokens of one user and one scope set, and the lease under which they are refreshed."""
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +21,7 @@ async def save_connection(
         "refresh_sealed": connection.refresh_sealed,
         "kept_sealed": connection.kept_sealed,
         "expires_at": connection.expires_at,
+        "refreshed_at": now,
     }
     new = insert(connections)
     statement = (
@@ -100,6 +101,7 @@ async def store_refreshed(
     refresh_sealed: bytes | None,
     kept_sealed: bytes | None,
     expires_at: int | None,
+    now: int,
 ) -> ConnectionRecord | None:
     """None if somebody else moved the version meanwhile: their tokens are the newer ones."""
     statement = (
@@ -110,6 +112,7 @@ async def store_refreshed(
             refresh_sealed=refresh_sealed,
             kept_sealed=kept_sealed,
             expires_at=expires_at,
+            refreshed_at=now,
             version=version + 1,
             lease_owner=None,
             lease_until=0,
@@ -120,11 +123,26 @@ async def store_refreshed(
     return record(ConnectionRecord, row) if row else None
 
 
-async def end_connection(db: AsyncConnection, connection_id: str, reason: str, now: int) -> ConnectionRecord | None:
-    """None if it had ended before."""
+async def replace_refresh(db: AsyncConnection, connection_id: str, *, old: bytes, new: bytes) -> None:
+    """Only where the old one still stands."""
+    await db.execute(
+        update(connections)
+        .where(connections.c.id == connection_id, connections.c.refresh_sealed == old)
+        .values(refresh_sealed=new)
+    )
+
+
+async def end_connection(
+    db: AsyncConnection, connection_id: str, reason: str, now: int, *, version: int | None = None
+) -> ConnectionRecord | None:
+    """None if it had ended before, or has another version by now."""
     statement = (
         update(connections)
-        .where(connections.c.id == connection_id, connections.c.ended_at.is_(None))
+        .where(
+            connections.c.id == connection_id,
+            connections.c.ended_at.is_(None),
+            true() if version is None else connections.c.version == version,
+        )
         .values(ended_at=now, ended_reason=reason)
         .returning(*connections.c)
     )

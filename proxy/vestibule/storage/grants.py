@@ -32,6 +32,12 @@ async def find_grant(db: AsyncConnection, grant_id: str) -> GrantRecord | None:
     return record(GrantRecord, row) if row else None
 
 
+async def find_grant_of_family(db: AsyncConnection, family_id: str) -> GrantRecord | None:
+    statement = select(grants).join(families, families.c.grant_id == grants.c.id).where(families.c.id == family_id)
+    row = (await db.execute(statement)).one_or_none()
+    return record(GrantRecord, row) if row else None
+
+
 async def add_family(db: AsyncConnection, family: FamilyRecord) -> None:
     values = {name: getattr(family, name) for name in family.__struct_fields__}
     await db.execute(insert(families).values(values | {"permissions": list(family.permissions)}))

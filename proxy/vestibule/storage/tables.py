@@ -58,6 +58,7 @@ connections = Table(
     Column("access_sealed", LargeBinary, nullable=False),
     Column("refresh_sealed", LargeBinary),
     Column("expires_at", Integer),
+    Column("refreshed_at", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("lease_owner", String),
     Column("lease_until", Integer, nullable=False),

@@ -11,15 +11,16 @@ from vestibule.storage.tables import users
 
 async def save_user(db: AsyncConnection, new_id: str, identity: Identity, now: int) -> UserRecord:
     """The user of this identity with fresh claims; of two racing first sign-ins both get the same row."""
-    claims = {
+    claims: dict[str, object] = {
         "email": identity.email,
         "email_verified": identity.email_verified,
         "name": identity.name,
         "login": identity.login,
         "picture": identity.picture,
-        "groups": list(identity.groups),
         "seen_at": now,
     }
+    if identity.groups is not None:  # else the provider was not asked for them, and the stored ones stay
+        claims["groups"] = list(identity.groups)
     statement = (
         insert(users)
         .values(
@@ -28,7 +29,7 @@ async def save_user(db: AsyncConnection, new_id: str, identity: Identity, now: i
             tenant=identity.tenant,
             subject=identity.subject,
             created_at=now,
-            **claims,
+            **{"groups": [], **claims},
         )
         .on_conflict_do_update(index_elements=["provider", "tenant", "subject"], set_=claims)
         .returning(*users.c)

@@ -3,6 +3,8 @@
 One table, because whoever reads one of these sentences has a YAML file open and wants the line to look at.
 """
 
+import re
+
 from vestibule.provider.flow import ProviderFailed
 
 _CREDENTIALS = (
@@ -105,3 +107,9 @@ def advice(failed: ProviderFailed, code: str | None = None) -> str:
     if failed.kind == "unavailable":
         return "Wait a minute and try again."
     return "Compare the last request and its reply above with the provider's documents."
+
+
+def readable(detail: str) -> str:
+    """A failure's detail is written for logs; this is the same for people."""
+    detail = re.sub(r"HttpCall\((\w+ .*?)\) answered HttpReply\((\d+), \d+ bytes\)", r"\1 answered \2", detail)
+    return re.sub(r"HttpCall\((\w+ .*?)\)", r"\1", detail)

@@ -19,7 +19,7 @@ from vestibule.provider import wire
 from vestibule.provider.calls import clean, document_of, error_of
 from vestibule.provider.flow import ProviderFailed
 from vestibule.provider.provider import Provider
-from vestibule.tools.advice import CODES, advice
+from vestibule.tools.advice import CODES, advice, readable
 from vestibule.tools.labels import calls, labelled, unlabelled
 
 AT_ONCE = 8
@@ -234,4 +234,4 @@ class _Prober(Outbound):
 
 
 def _told(failed: ProviderFailed) -> str:
-    return f"{failed.slug}: {failed.detail}" if failed.detail else failed.slug
+    return f"{failed.slug}: {readable(failed.detail)}" if failed.detail else failed.slug

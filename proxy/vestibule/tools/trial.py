@@ -6,7 +6,6 @@ reply when it happens, and at the end what became of them.
 
 import asyncio
 import base64
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from vestibule.provider.definition import Definition, HopOut, IdentityMap
 from vestibule.provider.expression import Expression
 from vestibule.provider.flow import CodeReturned, Denied, Identified, ProviderFailed, TokensReceived
 from vestibule.provider.provider import Provider
-from vestibule.tools.advice import CODES, advice
+from vestibule.tools.advice import CODES, advice, readable
 from vestibule.tools.expressions import Path, is_read, leaves, reads
 from vestibule.tools.labels import calls, labelled
 from vestibule.tools.listener import Listener, listening
@@ -51,8 +50,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
     dropped: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     """By document: fields that nothing of the definition reads, and their masked values."""
 
-
-_CALL = re.compile(r"HttpCall\((.*?)\) answered HttpReply\((\d+), \d+ bytes\)")
 
 Show = Callable[[Exchanged | Told], None]
 
@@ -151,7 +148,7 @@ class _Trial:
 
     def _failed(self, failed: Any, code: str | None = None) -> Outcome:
         code = code or self.watched.error_code
-        detail = _CALL.sub(r"\1 answered \2", self.masker.text(failed.detail))
+        detail = self.masker.text(readable(failed.detail))
         return Outcome(kind=failed.kind, slug=failed.slug, detail=detail, advice=advice(failed, code))
 
     def _tell_tokens(self, title: str, tokens: Tokens, before: Tokens | None = None) -> None:
@@ -218,7 +215,8 @@ def _safe(identity: Identity, masker: Masker) -> Identity:
     """A map that leads to a token is a mistake, and no reason to print it."""
     texts = {n: getattr(identity, n) for n in ("tenant", "subject", "email", "name", "login", "picture")}
     masked = {name: masker.known(text) for name, text in texts.items() if text is not None}
-    return structs.replace(identity, groups=tuple(map(masker.known, identity.groups)), **masked)
+    groups = None if identity.groups is None else tuple(map(masker.known, identity.groups))
+    return structs.replace(identity, groups=groups, **masked)
 
 
 def _json(value: Any) -> str:

@@ -17,13 +17,14 @@ from vestibule.service.authorizations import Consent, Departure
 from vestibule.service.gateway import Gateway, refuse
 from vestibule.web import pages
 from vestibule.web.cookies import Cookies
-from vestibule.web.responses import Asgi, page_response, redirect
+from vestibule.web.responses import Asgi, Wired, page_response, redirect
 
 _MOST_FORM_BYTES = 65_536
+_MOST_FIELDS = 200
 
 
 @get("/oauth/authorize")
-async def authorize(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
+async def authorize(request: Asgi, gateway: Wired, jar: NamedDependency[Cookies]) -> Response[bytes]:
     """RFC 6749 §4.1.1. Free of side effects: clients and browsers prefetch it."""
     browser = jar.form(request.cookies) or random.token()
     answer = await authorizations.begin(gateway, request.scope["query_string"], browser)
@@ -31,13 +32,16 @@ async def authorize(request: Asgi, gateway: NamedDependency[Gateway], jar: Named
 
 
 @post("/oauth/authorize", status_code=200)
-async def decide(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies]) -> Response[bytes]:
+async def decide(request: Asgi, gateway: Wired, jar: NamedDependency[Cookies]) -> Response[bytes]:
     """The consent form. Only our own page may send it, from the browser that was shown it."""
     _check_origin(request, gateway)
     body = await request.body()
     if len(body) > _MOST_FORM_BYTES:
         refuse(BadRequestPage("form_too_large"))
-    form = parse_qs(body.decode("latin-1"), max_num_fields=200)
+    try:
+        form = parse_qs(body.decode("latin-1"), max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        refuse(BadRequestPage("form_too_large"))
     answer = await authorizations.decide(
         gateway,
         signed=form.get("request", [""])[0],
@@ -50,7 +54,7 @@ async def decide(request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDep
 
 @get("/oauth/callback/{provider:str}")
 async def callback(
-    request: Asgi, gateway: NamedDependency[Gateway], jar: NamedDependency[Cookies], provider: FromPath[str]
+    request: Asgi, gateway: Wired, jar: NamedDependency[Cookies], provider: FromPath[str]
 ) -> Response[bytes]:
     """RFC 6749 §4.1.2, as the provider's client."""
     try:
@@ -62,7 +66,7 @@ async def callback(
 
 
 @post("/oauth/callback/{provider:str}", status_code=303)
-async def callback_posted(request: Asgi, gateway: NamedDependency[Gateway], provider: FromPath[str]) -> Response[bytes]:
+async def callback_posted(request: Asgi, gateway: Wired, provider: FromPath[str]) -> Response[bytes]:
     """OAuth 2.0 Form Post Response Mode §2: on to the same place by GET, which brings the cookie along."""
     content_type = request.headers.get("content-type", "")
     return redirect(callbacks.hold(gateway, provider, await request.body(), content_type))

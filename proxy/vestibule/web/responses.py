@@ -6,14 +6,19 @@ import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie, State
+from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
+from litestar.params import SkipValidation
+from sqlalchemy.exc import SQLAlchemyError
 
 from vestibule.errors import OAuthError, PageError, ServerError, TemporarilyUnavailable
-from vestibule.service.gateway import FlowRefused
+from vestibule.service.gateway import FlowRefused, Gateway
 from vestibule.web import pages
 
 log = structlog.get_logger("vestibule.web")
 Asgi = Request[Any, Any, State]
+Wired = NamedDependency[SkipValidation[Gateway]]
+"""What `app` built, handed on as it is: validating it would go through all that it holds, at every request."""
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _BASIC = {"www-authenticate": 'Basic realm="vestibule", charset="UTF-8"'}
 
@@ -71,13 +76,30 @@ def http_refused(request: Asgi, error: HTTPException) -> Response[bytes]:
     return json_response(document, error.status_code, dict(error.headers or {}))
 
 
+def database_busy(request: Asgi, error: SQLAlchemyError) -> Response[bytes]:
+    """Locked or unreachable: clients keep their tokens and try again."""
+    log.error("database_unavailable", exc_info=error)
+    if _is_browser(request):
+        page = PageError("database_unavailable", description=DatabaseBusy.description)
+        return page_response(pages.render(_error_page(request, page, DatabaseBusy.status)))
+    return oauth_refused(request, DatabaseBusy("database_unavailable"))
+
+
+class DatabaseBusy(TemporarilyUnavailable):
+    description = "The gateway is busy right now. Try again shortly."
+
+
 def failed(request: Asgi, error: Exception) -> Response[bytes]:
     """A bug of ours: the traceback goes to the log, the trace id to the client, and nothing else."""
     log.error("internal_error", exc_info=error)
-    if "text/html" in request.headers.get("accept", ""):
+    if _is_browser(request):
         page = PageError("internal", description="Something went wrong here. It has been logged.")
         return page_response(pages.render(_error_page(request, page, 500)))
     return oauth_refused(request, ServerError("internal"))
+
+
+def _is_browser(request: Asgi) -> bool:
+    return "text/html" in request.headers.get("accept", "")
 
 
 def trace_id(request: Asgi) -> str:

@@ -1,25 +1,23 @@
 """/oauth/token, /oauth/revoke, /oauth/register: for programs, so no cookies, and CORS open to any origin."""
 
 from litestar import Response, post
-from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
 from vestibule.errors import InvalidClientMetadata
 from vestibule.oauth.params import parse_form
 from vestibule.service import clients, tokens
-from vestibule.service.gateway import Gateway
-from vestibule.web.responses import Asgi, json_response
+from vestibule.web.responses import Asgi, Wired, json_response
 
 
 @post("/oauth/token", status_code=200)
-async def token(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def token(request: Asgi, gateway: Wired) -> Response[bytes]:
     """RFC 6749 §3.2."""
     params = parse_form(await request.body(), request.headers.get("content-type", ""))
     return json_response(await tokens.issue(gateway, params, request.headers.get("authorization")))
 
 
 @post("/oauth/revoke", status_code=200)
-async def revoke(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def revoke(request: Asgi, gateway: Wired) -> Response[bytes]:
     """RFC 7009 §2."""
     params = parse_form(await request.body(), request.headers.get("content-type", ""))
     await tokens.revoke(gateway, params, request.headers.get("authorization"))
@@ -27,7 +25,7 @@ async def revoke(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[b
 
 
 @post("/oauth/register", status_code=201)
-async def register(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def register(request: Asgi, gateway: Wired) -> Response[bytes]:
     """RFC 7591 §3."""
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
         raise InvalidClientMetadata("content_type", description="Send the client metadata as application/json.")

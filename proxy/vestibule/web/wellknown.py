@@ -6,14 +6,13 @@ purpose: their issuer would differ from the URL they were derived from, which a 
 """
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import structs
 
 from vestibule.oauth import metadata
 from vestibule.service.gateway import Gateway, Route
-from vestibule.web.responses import Asgi, json_response
+from vestibule.web.responses import Asgi, Wired, json_response
 
 _RESOURCE = "/.well-known/oauth-protected-resource"
 
@@ -21,7 +20,7 @@ _RESOURCE = "/.well-known/oauth-protected-resource"
 @get(
     ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
 )
-async def authorization_server(gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def authorization_server(gateway: Wired) -> Response[bytes]:
     """RFC 8414 §3."""
     scopes = sorted({item.id for route in gateway.routes.values() for item in route.permissions.items})
     registration = gateway.registration
@@ -31,7 +30,7 @@ async def authorization_server(gateway: NamedDependency[Gateway]) -> Response[by
 
 
 @get(_RESOURCE)
-async def only_resource(gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def only_resource(gateway: Wired) -> Response[bytes]:
     """Clients that try the root first (Gemini CLI) find the route at `/`, or the only one there is."""
     routes = list(gateway.routes.values())
     at_root = [route for route in routes if route.config.path == "/"]
@@ -41,7 +40,7 @@ async def only_resource(gateway: NamedDependency[Gateway]) -> Response[bytes]:
 
 
 @get(_RESOURCE + "/{path:path}")
-async def resource(request: Asgi, gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def resource(request: Asgi, gateway: Wired) -> Response[bytes]:
     """RFC 9728 §3.1: the route of exactly this path. A user who typed the URL with a slash is told it with a slash:
     `resource` has to equal what was typed (§3.3), and strict clients compare strings.
     """
@@ -53,7 +52,7 @@ async def resource(request: Asgi, gateway: NamedDependency[Gateway]) -> Response
 
 
 @get("/.well-known/jwks.json")
-async def jwks(gateway: NamedDependency[Gateway]) -> Response[bytes]:
+async def jwks(gateway: Wired) -> Response[bytes]:
     """RFC 7517 §5: the public keys of the identity JWTs that backends receive."""
     return _public(gateway.identity_keys.jwks())
 

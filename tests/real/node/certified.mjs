@@ -21,7 +21,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   ],
   cookies: { keys: [randomBytes(32).toString("hex")] },
   claims: { profile: ["name", "preferred_username", "picture"], email: ["email", "email_verified"] },
-  extraClientMetadata: { properties: ["rotation", "token_seconds"] },
+  extraClientMetadata: { properties: ["rotation"] },
   features: {
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: par_required },
     registration: { enabled: true },
@@ -32,10 +32,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token"),
   pkce: { required: () => true },
   rotateRefreshToken: (context) => context.oidc.client.rotation !== "off",
-  ttl: {
-    AccessToken: (_, token, client) => client.token_seconds ?? 3600,
-    ...{ Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
-  },
+  ttl: { AccessToken: 3600, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
   async loadExistingGrant({ oidc }) {
     const grant = new oidc.provider.Grant({ accountId: oidc.session.accountId, clientId: oidc.client.clientId });
     grant.addOIDCScope(oidc.params.scope);

@@ -83,6 +83,7 @@ def upgrade() -> None:
         sa.Column("access_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("refresh_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("expires_at", sa.Integer(), nullable=True),
+        sa.Column("refreshed_at", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.Integer(), nullable=False),
