@@ -28,7 +28,7 @@ def identify(id_token, *answers, provider=None, nonce="the-nonce", metadata=META
     return run(conversation, reply(metadata), *answers)
 
 
-def start(provider, metadata, verifier="v" * 43):
+def start(provider, *metadata, verifier="v" * 43):
     conversation = wire.start(
         provider,
         redirect_uri=REDIRECT,
@@ -38,7 +38,7 @@ def start(provider, metadata, verifier="v" * 43):
         verifier=verifier,
         **MOMENT,
     )
-    return run(conversation, *([] if metadata is None else [metadata]))
+    return run(conversation, *metadata)
 
 
 # --- discovery -------------------------------------------------------------------------------------------------------
@@ -56,7 +56,8 @@ def test_discovery_fills_in_the_urls():
 def test_discovery_below_a_path():
     """OIDC Discovery §4.1: a terminating slash of the issuer is removed for the URL, and kept in the comparison."""
     provider = compiled("oidc", params={"issuer": f"{ISSUER}/realms/a/"})
-    event, (call,) = start(provider, reply(METADATA | {"issuer": f"{ISSUER}/realms/a"}))
+    document = reply(METADATA | {"issuer": f"{ISSUER}/realms/a"})
+    event, (call, _) = start(provider, document, document)
     assert call.url == f"{ISSUER}/realms/a/.well-known/openid-configuration"
     assert event.slug == "discovery_issuer"
 
@@ -84,9 +85,20 @@ def test_discovery_below_a_path():
 )
 def test_attack_discovery_of_another_issuer(metadata, kind, slug):
     """OIDC Discovery §4.3: a document that names another issuer, or endpoints without TLS, is not used."""
-    event, calls = start(oidc(), metadata)
+    unusable = slug in {"discovery_issuer", "metadata_unreadable", "provider_status"}
+    event, calls = start(oidc(), *[metadata] * (1 + unusable))
     assert (event.kind, event.slug) == (kind, slug)
-    assert len(calls) == 1
+    assert [call.fresh for call in calls] == [False, True][: len(calls)]
+
+
+@pytest.mark.parametrize(
+    "bad", [reply(b"<html>maintenance"), reply(METADATA | {"issuer": "https://old.example"})], ids=str
+)
+def test_unusable_metadata_is_asked_for_past_the_cache(bad):
+    """A maintenance page with status 200 must not keep everybody out until it expires in the cache."""
+    event, calls = start(oidc(), bad, reply(METADATA))
+    assert event.url.startswith(f"{ISSUER}/authorize?")
+    assert [call.fresh for call in calls] == [False, True]
 
 
 @pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])

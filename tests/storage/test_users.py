@@ -61,3 +61,9 @@ async def test_racing_first_sign_ins_are_one_user(database):
     assert len({user.id for user in saved}) == 1
     async with database.read() as db:
         assert await db.scalar(select(func.count()).select_from(table)) == 1
+
+
+async def test_a_name_that_is_told_once_is_kept(database):
+    """Apple tells the name at the first sign-in only; a provider that says nothing about it does not take it away."""
+    await save(database, "user-1", ADA)
+    assert (await save(database, "user-1", structs.replace(ADA, name=None))).name == ADA.name

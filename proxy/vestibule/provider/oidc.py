@@ -4,6 +4,7 @@ so they raise `Fail` and are not settled here.
 Discovery is asked for anew in each conversation and answered from `outbound`'s cache: no state of ours can go stale.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from vestibule.crypto import jose
@@ -34,11 +35,13 @@ def discover(talk: Talk) -> Conversation[None]:
         url: str | None = oidc.discovery.text(talk.names)
     else:  # §4.1: a terminating slash of the issuer is removed first
         url = configured and configured.rstrip("/") + "/.well-known/openid-configuration"
-    metadata = yield from _fetch(checked_endpoint(url, "discovery"), fresh=False)
-    found = metadata.get("issuer")
-    if not isinstance(found, str) or not issuer.fullmatch(found):
-        raise Fail("misconfigured", "discovery_issuer", f"expected {configured}, found {clean(str(found))[:100]}")
-    talk.learn(d=metadata)
+
+    def check(metadata: dict[str, Any]) -> None:
+        found = metadata.get("issuer")
+        if not isinstance(found, str) or not issuer.fullmatch(found):
+            raise Fail("misconfigured", "discovery_issuer", f"expected {configured}, found {clean(str(found))[:100]}")
+
+    talk.learn(d=(yield from _fetch(checked_endpoint(url, "discovery"), check)))
 
 
 def verified_claims(
@@ -55,12 +58,12 @@ def verified_claims(
         raise Fail("misconfigured", "id_token_missing", "the token reply holds no id_token")
     keys_url = checked_endpoint(oidc.jwks.text(talk.names), "jwks_uri")
     token = tokens.id_token.reveal()
-    key_set = yield from _fetch(keys_url, fresh=False)
+    key_set = yield from _fetch(keys_url)
     try:
         claims = _signed_claims(token, key_set, oidc)
     except jose.UnknownKid:
         # OIDC Core §10.1.1: keys rotate. Once, so that a made-up `kid` cannot make us hammer the provider.
-        key_set = yield from _fetch(keys_url, fresh=True)
+        key_set = yield from _ask(keys_url, fresh=True)
         claims = _signed_claims(token, key_set, oidc, last=True)
     names = {**talk.names, "id": claims}
     problem = claim_rules.problem_of(
@@ -93,7 +96,24 @@ def same_subject(claims: dict[str, Any], userinfo: Any) -> bool:
 _METADATA = Call(method="GET", url=Template(""), auth="none", err=Err(code=Expression("error")))
 
 
-def _fetch(url: str, *, fresh: bool) -> Conversation[dict[str, Any]]:
+def _fetch(url: str, check: Callable[[dict[str, Any]], None] = lambda _: None) -> Conversation[dict[str, Any]]:
+    """A document that passes `check`, from the cache if it is there.
+
+    One that cannot be used is asked for once more, past the cache: a maintenance page with status 200 would otherwise
+    keep everybody out until it expires there.
+    """
+    try:
+        document = yield from _ask(url, fresh=False)
+        check(document)
+    except Fail as failed:
+        if failed.event.kind != "misconfigured":
+            raise
+        document = yield from _ask(url, fresh=True)
+        check(document)
+    return document
+
+
+def _ask(url: str, *, fresh: bool) -> Conversation[dict[str, Any]]:
     request = HttpCall(method="GET", url=url, headers=_ACCEPT, trusted=True, cache_seconds=CACHE_SECONDS, fresh=fresh)
     document = read(_METADATA, request, (yield request), {})
     if not isinstance(document, dict):

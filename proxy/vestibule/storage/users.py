@@ -1,6 +1,6 @@
 """Users: (provider, tenant, subject) identifies, nothing else does; claims are overwritten at each sign-in."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,9 +21,11 @@ async def save_user(db: AsyncConnection, new_id: str, identity: Identity, now: i
     }
     if identity.groups is not None:  # else the provider was not asked for them, and the stored ones stay
         claims["groups"] = list(identity.groups)
+    new = insert(users)
+    # Apple tells the name at the first sign-in only; who says nothing about it does not take it away.
+    known_name = {"name": func.coalesce(new.excluded.name, users.c.name)}
     statement = (
-        insert(users)
-        .values(
+        new.values(
             id=new_id,
             provider=identity.provider,
             tenant=identity.tenant,
@@ -31,7 +33,7 @@ async def save_user(db: AsyncConnection, new_id: str, identity: Identity, now: i
             created_at=now,
             **{"groups": [], **claims},
         )
-        .on_conflict_do_update(index_elements=["provider", "tenant", "subject"], set_=claims)
+        .on_conflict_do_update(index_elements=["provider", "tenant", "subject"], set_=claims | known_name)
         .returning(*users.c)
     )
     return record(UserRecord, (await db.execute(statement)).one())
