@@ -12,6 +12,9 @@ from typing import Any
 
 import yaml
 from msgspec.structs import replace
+from yaml._yaml import CParser
+from yaml.composer import Composer
+from yaml.resolver import Resolver
 
 from vestibule.documents import AGAIN, BROKEN, ConfigError, Document, Place, Problem, Span, Spot, Token, shown_key
 
@@ -39,23 +42,20 @@ def read(path: Path) -> Document:
 
 def parse(text: str, file: str) -> Document:
     """Raises ConfigError for the first syntax error: after it, nothing can be trusted to mean what was meant."""
-    lines = tuple(re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text))  # the line breaks that PyYAML counts
-    reader = None
+    # the line breaks that libyaml counts, and the empty line on which it sees the end of a file
+    lines = (*re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text), "")
     try:
-        reader = _Reader(text)
-        node = reader.get_single_node()
+        node = _Reader(text).get_single_node()
         walk = _Walk()
         value = None if node is None else walk.value(node, (), None)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         told = _QUOTED.sub(_without_word, error.problem or "something else")
-        raise ConfigError([_syntax(file, mark.line + 1 if mark else 1, f"a syntax error: {told}")]) from None
+        line = min(mark.line + 1, len(lines) - 1) if mark else 1
+        raise ConfigError([_syntax(file, line, f"a syntax error: {told}")]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([_syntax(file, line, "a control character")]) from None
-    except (ValueError, OverflowError):  # PyYAML's own, from absurd numbers in escapes and %YAML directives
-        line = reader.get_mark().line + 1 if reader else 1
-        raise ConfigError([_syntax(file, line, "a number out of range")]) from None
     document = Document(file=file, value=value, spots=walk.spots, lines=lines, tokens=_tokens(walk.spots, lines))
     problems = [
         document.problem(place, found=found, expected=expected, hint=hint, private=True)
@@ -113,19 +113,22 @@ _SCALARS: dict[str, tuple[re.Pattern[str], Any]] = {
 _RESOLVERS = {None: [(tag, re.compile(rf"(?:{rule.pattern})\Z")) for tag, (rule, _) in _SCALARS.items() if tag != _STR]}
 
 
-class _Reader(yaml.SafeLoader):
-    """Composes nodes within bounds; PyYAML's composer recurses, so depth is checked before Python's limit is."""
+class _Reader(Composer, CParser, Resolver):
+    """libyaml's events, composed within bounds in Python: its own composer recurses on the C stack without any."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
     def __init__(self, text: str) -> None:
-        super().__init__(text)
+        CParser.__init__(self, text)
+        Composer.__init__(self)
+        Resolver.__init__(self)
         self._depth = self._count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
         self._count += 1
-        _bounded(self._depth, self._count, self.get_mark())
+        event = self.peek_event()
+        _bounded(self._depth, self._count, event.start_mark if event else None)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

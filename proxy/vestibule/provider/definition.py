@@ -103,6 +103,8 @@ class Client(Section, frozen=True, kw_only=True):
 
 
 class Scopes(Section, frozen=True, kw_only=True):
+    """What is asked for (RFC 6749 §3.3): the scopes of the config and of the chosen permissions are added to these."""
+
     default: tuple[str, ...] = ()
     """Asked for on every login, unless a child definition says otherwise."""
     required: tuple[str, ...] = ()
@@ -152,9 +154,11 @@ class Call(Section, frozen=True, kw_only=True):
     """One request: how to write it and how to tell whether it worked. All requests are of this type."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    """GET moves the default parameters into the query."""
     url: Template
     """Its scheme, host and port must not come from a reply, except by a parameter with `from`."""
     query: dict[str, Template] = {}
+    """Added to what the URL has already."""
     form: dict[str, Template] = {}
     """The body as a form. With GET, the defaults are in `query` instead."""
     json: Json | None = None
@@ -162,6 +166,7 @@ class Call(Section, frozen=True, kw_only=True):
     body: Template | None = None
     """The body as text; name its type with a `Content-Type` header."""
     headers: dict[str, Template] = {}
+    """Names as in RFC 9110 §5.1."""
     auth: Auth
     """bearer: the user's token, as `api` says. Otherwise as `client.auth`."""
     ok: Expression | None = None
@@ -189,7 +194,9 @@ class Authorize(Section, frozen=True, kw_only=True):
     """The browser's way to the provider (RFC 6749 §4.1.1)."""
 
     url: Template
+    """The authorization endpoint."""
     query: dict[str, Template] = {}
+    """Its parameters."""
     fragment: Template | None = None
     """The parameters come after `#<fragment>?`, for pages that route by fragment."""
     par: Step | None = None
@@ -202,6 +209,7 @@ class Hmac(Section, frozen=True, kw_only=True):
     param: str
     """The parameter that holds it."""
     key: Template
+    """What signs, usually `${client.secret}`."""
     without: tuple[str, ...] = ()
     """More parameters that are not signed."""
 
@@ -229,6 +237,7 @@ class HopOut(Section, frozen=True, kw_only=True):
     access_token: Expression | None = None
     """If it is named it must be there. Null: this exchange yields no token, but perhaps an expiry."""
     refresh_token: Expression | None = None
+    """Null: it is not looked for."""
     expires_in: Expression | None = None
     """Seconds, as a number or as text."""
     expires_at: Expression | None = None
@@ -236,12 +245,14 @@ class HopOut(Section, frozen=True, kw_only=True):
     scope: Expression | None = None
     """Text, separated by spaces or commas, or a list."""
     id_token: Expression | None = None
+    """Looked at with an `oidc` section only."""
 
 
 class TokenOut(HopOut, frozen=True, kw_only=True):
     """Where a token reply holds what (RFC 6749 §5.1, OIDC Core §3.1.3.3). As a text: the field that holds them all."""
 
     access_token: Expression
+    """It must be there."""
 
 
 _Lifetime = Annotated[int, Meta(gt=0, le=100 * 366 * 86400)]
@@ -301,13 +312,17 @@ class IdentityMap(Section, frozen=True, kw_only=True):
     tenant: Expression | None = None
     """For providers whose `sub` is an id within a workspace or directory only."""
     email: Expression | None = None
+    """Rules of the config count it only if it is verified."""
     email_verified: Expression | None = None
     """true, or "true" (Apple); anything else is false."""
     name: Expression | None = None
     """May use `cb`, the callback, which the browser could have changed: Apple names the user there and only there."""
     login: Expression | None = None
+    """A name that the user chose there; it may change hands."""
     picture: Expression | None = None
+    """A URL."""
     groups: Expression | None = None
+    """A list of texts. Empty: in none. Null: not known, and what was known before stays."""
 
 
 class IdentitySection(Section, frozen=True, kw_only=True):
@@ -327,13 +342,16 @@ class Api(Section, frozen=True, kw_only=True):
     """The root of the API. URLs of identity calls that begin with `/` are below it. A route's backend stays the admin's
     to name: where the gate sends a token is no reply's business."""
     header: dict[str, Template] = {}
+    """They replace the client's of the same names."""
     query: dict[str, Template] = {}
+    """They replace the client's of the same names."""
 
 
 class Definition(Section, frozen=True, kw_only=True):
     """An identity provider."""
 
     title: str
+    """What people are shown."""
     extends: str | None = None
     """The catalog name of another definition, or a file beside this one; this one is laid over it."""
     params: dict[str, Param] = {}
