@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import secrets
+import shutil
 import socket
 import subprocess
 import threading
@@ -94,7 +95,8 @@ def config_for(
     def elsewhere(name: str, port: int) -> str:
         token = {"url": f"http://127.0.0.1:{port}/oauth/token/"}
         path = directory / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({"extends": str(DEFINITIONS / "sentry_shape.yaml"), "token": token}))
+        shutil.copy(DEFINITIONS / "sentry_shape.yaml", path.parent)  # a definition extends only what lies beside it
+        path.write_text(yaml.safe_dump({"extends": "./sentry_shape.yaml", "token": token}))
         return str(path)
 
     def config(url: str) -> dict[str, Any]:
