@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from vestibule import catalog
 from vestibule.cli import main
+from vestibule.cli.language import call_defaults, catalog_table, language_reference
 from vestibule.cli.reference import PARTS, config_reference, login_states, replace_between, rewrite, table_diagram
 from vestibule.loading import load_config
+from vestibule.provider import definition
 from vestibule.provider.flow import TRANSITIONS
 from vestibule.storage.tables import metadata
 
@@ -23,14 +26,16 @@ GENERATED = [path for path in sorted(DOCS.glob("*.md")) if "<!-- generated: " in
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_the_documents_are_current(path):
-    """`vestibule schema --docs docs/configuration.md --docs docs/how-it-works.md` makes them so."""
+    """`vestibule schema --docs docs/configuration.md --docs docs/how-it-works.md --docs docs/providers.md` does it."""
     text = path.read_text(encoding="utf-8")
     assert rewrite(text) == text
 
 
 def test_every_part_has_its_place():
-    texts = "".join(path.read_text(encoding="utf-8") for path in GENERATED)
-    assert [texts.count(f"<!-- generated: {name} -->") for name in PARTS] == [1] * len(PARTS)
+    """In one document or several; twice in the same, the second would never be brought up to date."""
+    texts = [path.read_text(encoding="utf-8") for path in GENERATED]
+    counts = {name: [text.count(f"<!-- generated: {name} -->") for text in texts] for name in PARTS}
+    assert {name for name, found in counts.items() if max(found) == 1} == set(PARTS)
 
 
 def test_every_key_of_the_config_is_explained():
@@ -55,6 +60,52 @@ def test_every_key_of_the_config_is_explained():
 )
 def test_types_defaults_and_limits_are_those_of_the_struct(row):
     assert row in config_reference()
+
+
+def test_every_key_of_the_language_is_explained():
+    """The text below its field in `provider.definition`, or what is said about its section, is the last cell."""
+    reference = language_reference()
+    assert [line for line in reference.splitlines() if re.search(r"\|\s*\|$", line)] == []
+    for kind in vars(definition).values():
+        if isinstance(kind, type) and issubclass(kind, definition.Section) and kind is not definition.Section:
+            keys = [field.encode_name for field in structs.fields(kind) if field.name in kind.__annotations__]
+            assert re.search(r"\|\n".join(rf"\| `{key}` \|[^\n]*" for key in keys), reference), kind
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `auth` | `basic`, `client_secret_jwt`, `jwt_as_secret`, `none`, `post`, `private_key_jwt` | `post` |",
+        "| `issuer` | template | **required** |",
+        "| `nonce` | `off`, `on` | `on` |",
+        "| `alg` | `ES256`, `ES384`, `ES512`, `EdDSA`, `HS256`, `HS384`, `HS512`, `PS256`, `RS256` |",
+        "| `private_key_jwt`: `RS256`; `client_secret_jwt`: `HS256`; `jwt_as_secret`: `ES256` |",
+        "| `url` | template | **required**; with `oidc`: `${d.authorization_endpoint}` |",
+        "; with `oidc`: also `nonce: ${nonce}` | Its parameters. |",
+        "| `out` | [section](#tokenout) or text | as below |",
+        "| `revoke` | [section](#a-conditional-call) | none |",
+        "| `early` | a whole number, from 0 to 5184000 | `120` |",
+        "| `sub` | JMESPath | **required**; with `oidc`: `id.sub \\|\\| userinfo.sub` |",
+        "| `sep` | text | a space |",
+        "| `header` | template by name | `Authorization: Bearer ${access_token}` |",
+    ],
+)
+def test_types_and_defaults_are_those_of_the_language(row):
+    """Of the Structs, and of what `complete` fills in."""
+    assert row in language_reference()
+
+
+def test_every_kind_of_call_tells_what_it_sends():
+    rows = {line.split("`")[1]: line for line in call_defaults().splitlines()[2:]}
+    assert list(rows) == ["authorize.par", "token", "exchange.<name>", "refresh", "revoke", "identity.calls.<name>"]
+    assert "`grant_type: refresh_token`, `refresh_token: ${refresh_token}`" in rows["refresh"]
+    assert "`GET` | `bearer` | none | `Authorization: Bearer ${access_token}`" in rows["identity.calls.<name>"]
+
+
+def test_the_table_of_the_catalog_has_a_row_for_each():
+    rows = catalog_table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == catalog.names()
+    assert "| `params.shop`, `client.id + secret` |" in next(row for row in rows if "`shopify`" in row)
 
 
 def test_the_diagrams_show_all_that_the_tables_hold():

@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec import inspect as shapes
 from sqlalchemy import Column
 
+from vestibule.cli.language import call_defaults, catalog_table, language_reference
 from vestibule.cli.schema import docstrings
 from vestibule.config import Config
 from vestibule.conversion import expectation
@@ -189,4 +190,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "config": config_reference,
     "login states": login_states,
     "tables": table_diagram,
+    "language": language_reference,
+    "calls": call_defaults,
+    "catalog": catalog_table,
 }

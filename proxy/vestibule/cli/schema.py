@@ -40,11 +40,11 @@ def provider_schema() -> dict[str, Any]:
     for name, part in schema["$defs"].items():
         part.pop("required", None)
         for key, value in part.get("properties", {}).items():
-            part["properties"][key] = _overlay(value, short=(name, key) in _SHORT_FORMS)
+            part["properties"][key] = _overlay(value, short=(name, key) in SHORT_FORMS)
     return {"$schema": _DRAFT, "title": "Vestibule provider definition"} | schema
 
 
-_SHORT_FORMS = frozenset({("TokenCall", "out"), ("Refresh", "out"), ("Exchange", "out"), ("IdentityCall", "paginate")})
+SHORT_FORMS = frozenset({("TokenCall", "out"), ("Refresh", "out"), ("Exchange", "out"), ("IdentityCall", "paginate")})
 """Where a text stands for a section (`defaults.complete`)."""
 
 
