@@ -16,6 +16,7 @@ from sqlalchemy import select
 from vestibule import app
 from vestibule.crypto.digests import s256
 from vestibule.crypto.sealing import SealBroken
+from vestibule.gate.dispatcher import _names_of
 from vestibule.loading import load_config
 from vestibule.model import ConnectionRecord, Secret
 from vestibule.outbound import Outbound
@@ -190,7 +191,7 @@ async def test_attack_forged_post(world, change):
     elif change == "provider":
         answer = await world.post(state=await world.state("/more"))
     elif change == "size":
-        answer = await world.post(state=state, more="x" * 7000)
+        answer = await world.post(state=state, more='"' * 6000)
     else:
         body = f"state={state}&state={state}" if change == "twice" else json.dumps({"state": state})
         headers = FORM if change == "twice" else {"content-type": "application/json"}
@@ -306,3 +307,11 @@ async def test_refusal_still_ends_the_connection(world):
     connection = await signed_in(world)
     world.tokens = {"error": "invalid_grant"}
     assert isinstance(await Refresher().refresh(world.gateway, connection), Ended)
+
+
+async def test_attack_header_of_the_provider_that_has_no_value_this_time(world):
+    """The names that a definition presents the token under are ours for every request, whatever they hold."""
+    names = _names_of(world.gateway, world.gateway.routes["api"])
+    assert names.headers >= {b"x-acme-token", b"x-realm"}
+    assert names.query == {"key"}
+    assert _names_of(world.gateway, world.gateway.routes["more"]).headers == set()

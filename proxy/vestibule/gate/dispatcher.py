@@ -54,10 +54,7 @@ class Dispatcher:
         self._control = control
         self._hosts = hosts
         self._backends: Mapping[str, Backend] = {route.id: Backend(route.config) for route in gateway.routes.values()}
-        self._identity_names = {
-            route.id: frozenset(folded(name.encode()) for name in route.config.send.headers)
-            for route in gateway.routes.values()
-        }
+        self._names = {route.id: _names_of(gateway, route) for route in gateway.routes.values()}
 
     async def close(self) -> None:
         for backend in self._backends.values():
@@ -158,11 +155,11 @@ class Dispatcher:
             *admission.headers,
             *authorization,
         ]
-        ours = self._identity_names[route.id].union(folded(name) for name, _ in authorization)
-        headers = to_backend(scope["headers"], identity=ours, added=added)
+        names = self._names[route.id]
+        headers = to_backend(scope["headers"], identity=names.headers, added=added)
         query = scope["query_string"]
-        if route.provider_token_of is not None:
-            query = replaced(query, self._access.provider_query(admission))
+        if names.query:
+            query = replaced(query, names.query, self._access.provider_query(admission))
         if not body.empty and not get_all(headers, b"content-length"):
             headers.append((b"transfer-encoding", b"chunked"))
         work = asyncio.create_task(self._relay(exchange, backend, route, scope["method"], rest, query, headers, body))
@@ -261,6 +258,23 @@ class Dispatcher:
             "trace_id": exchange.trace_id,
         }
         await exchange.answer(refusal.status, headers, msgspec.json.encode(document))
+
+
+class _Names(msgspec.Struct, frozen=True):
+    """What only we may set towards a route's backend, whether or not there is a value for it this time."""
+
+    headers: frozenset[bytes]
+    """Folded."""
+    query: frozenset[str]
+
+
+def _names_of(gateway: Gateway, route: Route) -> _Names:
+    headers, query = set(route.config.send.headers), frozenset[str]()
+    if route.provider_token_of is not None:
+        api = gateway.providers[route.provider_token_of].definition.api
+        headers |= set(api.header)
+        query = frozenset(api.query)
+    return _Names(frozenset(folded(name.encode()) for name in headers), query)
 
 
 class Misdirected(GateError):

@@ -24,7 +24,8 @@ from vestibule.provider.provider import Provider
 from vestibule.service.gateway import Gateway, refuse
 
 HELD_SECONDS = 60
-_MOST_BYTES = 6144
+_MOST_BYTES = 65_536
+_MOST_CHARACTERS = 8000
 """Sealed and encoded it has to fit into a request line, of which common servers take 8 KiB."""
 _PARAMETER = "held"
 
@@ -46,7 +47,10 @@ def hold(gateway: Gateway, provider_id: str, body: bytes, content_type: str) -> 
     state_claims(gateway, provider, params)
     held = _Held(params, gateway.now() + HELD_SECONDS)
     sealed = gateway.sealer.seal(Secret(msgspec.json.encode(held).decode()), "callback", provider_id)
-    return f"{gateway.callback_url(provider_id)}?{urlencode({_PARAMETER: b64url(sealed)})}"
+    url = f"{gateway.callback_url(provider_id)}?{urlencode({_PARAMETER: b64url(sealed)})}"
+    if len(url) > _MOST_CHARACTERS:
+        refuse(StateInvalidPage("callback_posted", f"{len(url)} characters"))
+    return url
 
 
 def arrived(gateway: Gateway, provider_id: str, params: Mapping[str, str]) -> tuple[Provider, Mapping[str, str]]:

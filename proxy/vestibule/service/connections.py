@@ -26,7 +26,9 @@ from vestibule.storage import grants
 
 log = structlog.get_logger("vestibule.connections")
 LEASE_SECONDS = 30
-"""Longer than one refresh can take (10 s by `outbound`); a crashed owner blocks others no longer than this."""
+"""How long a crashed owner blocks others, and how long they wait. Longer where a refresh takes several calls."""
+_CALL_SECONDS = 10
+"""The longest that `outbound` gives one call."""
 QUIET_SECONDS = 15
 """How long a provider that did not answer is not asked again for the same connection."""
 _WAIT_SECONDS = 0.2
@@ -106,7 +108,8 @@ def due(gateway: Gateway, connection: ConnectionRecord, now: int) -> bool:
     if connection.expires_at is None:
         return False
     provider = gateway.providers.get(connection.provider)
-    early = provider.refresh_early if provider and connection.refresh_sealed else 0
+    renewable = provider is not None and (connection.refresh_sealed is not None or not provider.needs_refresh_token)
+    early = provider.refresh_early if provider is not None and renewable else 0
     life = connection.expires_at - connection.refreshed_at
     return now >= connection.expires_at - (early if life > early else life // 2)
 
@@ -156,12 +159,23 @@ async def _refresh(gateway: Gateway, seen: ConnectionRecord) -> ConnectionRecord
             if current.version != seen.version:
                 return current
             leased = await store.lease_connection(
-                db, seen.id, version=seen.version, owner=owner, until=now + LEASE_SECONDS, now=now
+                db, seen.id, version=seen.version, owner=owner, until=now + _lease_seconds(gateway, seen), now=now
             )
         if leased is not None:
             return await _refresh_leased(gateway, leased, owner, took_over=current.lease_owner is not None)
         await asyncio.sleep(_WAIT_SECONDS)
     return Unreachable("refresh_busy")
+
+
+def _lease_seconds(gateway: Gateway, connection: ConnectionRecord) -> int:
+    """Longer than the refresh can take: two owners at once would spend one refresh token twice."""
+    provider = gateway.providers.get(connection.provider)
+    if provider is None:
+        return LEASE_SECONDS
+    definition = provider.definition
+    further = sum("refresh" in exchange.at for exchange in definition.exchange.values())
+    calls = 1 + (2 if definition.oidc is not None else 0) + further  # discovery is asked for twice at most
+    return max(LEASE_SECONDS, (calls + 1) * _CALL_SECONDS)
 
 
 async def _refresh_leased(
