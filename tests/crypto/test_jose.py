@@ -5,6 +5,8 @@ import json
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
@@ -353,6 +355,12 @@ def test_client_key_signs(alg, material):
     assert ClientKey(alg, material).sign({"a": 1}, kid=None).count(".") == 2
 
 
+P224 = Secret(
+    ec.generate_private_key(ec.SECP224R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+)
+"""A curve that RFC 7518 §6.2.1.1 has no name for."""
+
+
 @pytest.mark.parametrize(
     ("alg", "material"),
     [
@@ -361,6 +369,9 @@ def test_client_key_signs(alg, material):
         ("ES256", pem(kty="EC", crv="P-384")),
         ("ES256", pem(kty="RSA", size=2048)),
         ("EdDSA", pem(kty="EC", crv="P-256")),
+        ("ES256", P224),
+        ("HS", Secret("s" * 64)),
+        ("HS1", Secret("s" * 64)),
         ("ES256", Secret("not a key")),
         ("ES256", Secret("")),
         ("ES256", Secret(JWK.generate(kty="EC", crv="P-256").export_to_pem().decode())),

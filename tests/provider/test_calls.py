@@ -142,6 +142,16 @@ def test_attack_secrets_repeated_in_an_error():
     assert len(event.detail) < 500
 
 
+def test_attack_tokens_repeated_in_an_error():
+    """Of earlier replies too, the credentials as they were sent, and all of it URL-encoded; the longest first."""
+    basic = "dGhlJTIwY2xpZW50OnMlM0FjcmV0JTI2"
+    raw = {"id_token": "to ken/1", "bot": [{"accessToken": "bot+t"}], "access_token": "the-token"}
+    tokens = Tokens(access_token=Secret("the-token"), raw=raw, exchanged={"more": {"page_token": "the-token-2"}})
+    told = f"Basic {basic}, s%3Acret%26, to%20ken%2F1, to+ken%2F1, bot+t, bot%2Bt, the-token-2; the-token"
+    event, _ = identify({}, reply({"error": "invalid_token", "error_description": told}, 401), tokens=tokens)
+    assert event.detail.endswith("invalid_token Basic ***, ***, ***, ***, ***, ***, ***; ***")
+
+
 @settings(deadline=None)  # a busy machine is no failure
 @given(
     st.integers(100, 599), st.binary(max_size=60), st.sampled_from(["application/json", "text/plain", "", "text/html"])

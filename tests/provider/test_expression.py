@@ -107,6 +107,8 @@ def test_json_inside_of_text(text, value):
         " | ".join(["join('', [@, @])"] * 7),
         "map(&[@, @], " * 7 + "a" + ")" * 7,
         "join(a, b)",
+        f"join('{'x' * (MAX_GROWTH + 1)}', a)",
+        "[" + ", ".join(["join('--------', a)"] * 9) + "]",
         "a" + ".a" * MAX_NODES,
         " || ".join(["a"] * MAX_NODES),
         "!" * MAX_NODES + "a",

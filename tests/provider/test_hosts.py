@@ -31,6 +31,7 @@ def compiles(over):
         ("us|eu|in", "https://api-${p.host}.example.com/token"),
         (r"https://[A-Za-z0-9-]+(\.sandbox)?\.my\.salesforce\.com", "${p.host}/token"),
         (r"https://[a-z]+\.[a-z]+\.example\.com", "${p.host}/token"),
+        ("[a-z]+", "https://${p.host}.example.co.uk/token"),
         (r"\d+", "https://api.example.com/${p.host}/token"),
         (r"https://login\.example\.com/id/[A-Za-z0-9]{15,18}/[A-Za-z0-9]+", "${p.host}"),
         (".*", "https://api.example.com/${p.host|urlencode}/token"),
@@ -61,6 +62,11 @@ def test_captured_value_in_a_url(pattern, url):
         (r"(\.[a-z]+)?", "https://accounts.zoho.com${p.host}/token"),
         ("[a-z]+|[a-z.]+", "https://${p.host}.myshopify.com/token"),
         (r"https://[^/]+\.zoho\.com", "${p.host}/token"),
+        # suffixes of registries
+        ("[a-z]+", "https://${p.host}.co.uk/token"),
+        ("[a-z]+", "https://zoho-${p.host}.com.au/token"),
+        (r"https://[a-z]+\.Ac\.JP", "${p.host}/token"),
+        (r"https://[a-z]+\.(gov|zoho)\.in", "${p.host}/token"),
         # user information, port, scheme
         ("[a-z:@]+", "https://${p.host}.zoho.com/token"),
         ("[a-z@]+", "https://${p.host}/token"),
@@ -249,3 +255,23 @@ def test_kept_values_of_an_older_definition_are_ignored():
     event, calls = run(conversation, reply({"access_token": "new"}))
     assert isinstance(event, TokensReceived)
     assert lines(calls) == ["POST https://plain.example/token"]
+
+
+@pytest.mark.parametrize(
+    "host", ["https://evil.example", "https://accounts.zoho.com", "https://www.zohoapis.com@x", ""]
+)
+def test_attack_kept_value_that_no_longer_matches(host):
+    """A pattern that was tightened holds for connections made before: refresh, revocation, identity and API alike."""
+    over = ZOHO | {"api": {"header": {"X-Host": "${p.api}"}, "query": {"host": "${p.api}"}}}
+    provider = compiled(PLAIN, over | {"identity": {"calls": {"me": {"url": "${p.accounts}/me"}}}})
+    stored = {"accounts": host + ".evil", "api": host}
+    tokens = Tokens(access_token=Secret("at"), refresh_token=Secret("rt"), kept=stored)
+    renewed, (call,) = run(wire.refresh(provider, tokens, scopes=(), redirect_uri=REDIRECT, **MOMENT), reply(ANSWER))
+    assert call.url == "https://accounts.zoho.com/oauth/v2/token"
+    assert renewed.tokens.kept == {"api": "https://www.zohoapis.eu"}
+    _, (call,) = run(wire.revoke(provider, tokens, **MOMENT), reply(None))
+    assert call.url == "https://accounts.zoho.com/oauth/v2/token/revoke"
+    _, (call,) = run(wire.identify(provider, tokens, nonce=None, **MOMENT), reply({"id": 1}))
+    assert call.url == "https://accounts.zoho.com/me"
+    assert wire.api_headers(provider, Secret("at"), stored) == (("Authorization", "Bearer at"),)
+    assert wire.api_query(provider, Secret("at"), stored) == {}

@@ -155,6 +155,16 @@ def test_client_assertion_is_for_the_issuer():
     assert opened(form(calls[1])["client_assertion"], OCT)[1]["aud"] == ISSUER
 
 
+def test_client_assertion_without_discovery():
+    """The issuer that is written down is the audience all the same: a null one would be sent to nobody."""
+    urls = {"authorize": {"url": f"{ISSUER}/a"}, "token": {"url": f"{ISSUER}/t"}, "revoke": {"url": f"{ISSUER}/r"}}
+    off = {"client": {"auth": "client_secret_jwt"}, "oidc": {"discovery": "off", "jwks": f"{ISSUER}/keys"}, **urls}
+    off["identity"] = {"calls": {"userinfo": None}}
+    provider = compiled("oidc", off, params={"issuer": ISSUER}, client_secret=LONG_SECRET)
+    _, (call,) = run(wire.revoke(provider, OLD, **MOMENT), reply(None))
+    assert opened(form(call)["client_assertion"], OCT)[1]["aud"] == ISSUER
+
+
 def test_jwt_as_secret():
     """developer.apple.com "Creating a client secret": ES256, the team as issuer, the key's id in the header."""
     over = {
@@ -1007,3 +1017,40 @@ def test_token_in_headers_and_query():
 def test_attack_secret_shown_to_an_api(value):
     """The gate would send it to a backend. As the key of an HMAC it may be used."""
     assert problems(PLAIN, over={"api": {"header": {"X": value}}})[0][0] == "api.header.X"
+
+
+@pytest.mark.parametrize(
+    "value", ["${client.secret}", "${client.basic}", "${client.jwt}", "x${client.secret|sha256_hex}"]
+)
+@pytest.mark.parametrize("place", ["query", "fragment", "url"])
+def test_attack_secret_shown_to_a_browser(place, value):
+    """RFC 6749 §10.1, RFC 9700 §4.3: the URL stays in histories and logs. A pushed request is ours (RFC 9126)."""
+    settings = {
+        "query": {"query": {"s": value}},
+        "fragment": {"fragment": value},
+        "url": {"url": f"https://plain.example/{value}"},
+    }
+    found = problems(PLAIN, over={"authorize": settings[place]})
+    assert (found[0][0].rpartition(".s")[0] or found[0][0]) == f"authorize.{place}"
+    assert "a browser is not shown the client secret" in found[0][1]
+
+
+def test_secret_of_a_pushed_request_and_of_an_hmac():
+    """What may hold it: the request that this gateway makes itself, and a proof that does not tell it."""
+    push = {"url": "https://plain.example/par", "form": {"s": "${client.secret}"}}
+    proof = {"query": {"proof": "${state|hmac_sha256_hex(client.secret)}", "id": "${client.id}"}}
+    assert compiled(PLAIN, {"authorize": {"par": push}})
+    assert compiled(PLAIN, {"authorize": proof})
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Transfer-Encoding", "Connection", "TE", "Upgrade", "Trailer"]
+)
+def test_attack_header_of_the_connection(name):
+    """RFC 9112 §11.2: a definition that frames messages smuggles them, by the gate and by calls alike."""
+    over = {"api": {"header": {name: "x"}}, "token": {"headers": {name: "x"}}, "refresh": "none"}
+    assert [(path, "RFC 9110 §7.6.1" in why) for path, why in problems(PLAIN, over=over)] == [
+        (f"token.headers.{name}", True),
+        (f"identity.calls.me.headers.{name}", True),  # which carry what the API wants
+        (f"api.header.{name}", True),
+    ]

@@ -309,6 +309,18 @@ def test_issuer_with_a_claim():
         assert event.slug == "id_token_issuer"
 
 
+def test_attack_id_token_of_another_tenant():
+    """OIDC Core §3.1.3.7: where discovery names one tenant, a token of another is not filled into the template."""
+    provider = oidc({"oidc": {"issuer": "https://idp.example/${id.tid}", "discovery": "${p.issuer}/.well-known/x"}})
+    metadata = METADATA | {"issuer": "https://idp.example/t1"}
+    own = CLAIMS | {"tid": "t1", "iss": "https://idp.example/t1"}
+    event, _ = identify(signed(own), reply(KEYS), reply(USERINFO), provider=provider, metadata=metadata)
+    assert isinstance(event, Identified)
+    other = CLAIMS | {"tid": "t2", "iss": "https://idp.example/t2"}
+    event, _ = identify(signed(other), reply(KEYS), provider=provider, metadata=metadata)
+    assert event.slug == "id_token_issuer"
+
+
 # --- the callback ----------------------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,16 @@ def test_attack_pattern_outside_of_the_language(source):
         Pattern(source)
 
 
+@pytest.mark.parametrize("nothing", ["", "a{0}", "(a{0}|b{0}){0}", "a{0}b{0}"])
+def test_attack_pattern_that_repeats_nothing(nothing):
+    """It makes no state, so the limit of states never ends its repeats: four nested ones are four billion."""
+    started = time.perf_counter()
+    source = "(" * 16 + nothing + "){255}" * 16
+    assert Pattern(source).matches("")
+    assert not Pattern(source).matches("a")
+    assert time.perf_counter() - started < 1
+
+
 @pytest.mark.parametrize(
     "source", ["(a+)+$", "(a|a)*b", "(a*)*b", "(.*)*x", "(a|aa)+$", "((a+)+)+b", r"(\w+\s?)*x", "(a?){50}a{50}"]
 )

@@ -183,6 +183,43 @@ def test_catalog_compiles(name, params):
     assert provider.refreshes
 
 
+OFF = {"issuer": "https://idp.example", "discovery": "off", "jwks": "https://idp.example/keys"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("oidc.issuer", "https://idp.example/${p.site}"),
+        ("oidc.discovery", "https://idp.example/${p.site|urlencode}"),
+        ("oidc.jwks", "https://idp.example/${p.site}/keys"),
+        ("oidc.jwks", "https://${p.site}.idp.example/keys"),
+        ("oidc.audience", "${p.site}"),
+        ("oidc.audience", "${p.site ?? client.id}"),
+        ("callback.iss", "https://idp.example/${p.site}"),
+    ],
+)
+def test_attack_captured_value_decides_who_is_believed(path, value):
+    """OIDC Core §3.1.3.7, RFC 9207 §2.4: issuer, keys and audience are never a callback's or a reply's choice."""
+    section, name = path.split(".")
+    change = {"params": {"site": {"from": "cb.site", "pattern": "[a-z]+"}}, "oidc": OFF}
+    change = change | {section: {**(OFF if section == "oidc" else {}), name: value}}
+    assert [place for place, _ in problems(PLAIN, over=change)] == [path]
+    assert compiled(PLAIN, change, params={"site": "ours"}).params == {"site": "ours"}
+
+
+@pytest.mark.parametrize("jwks", ["http://idp.example/keys", "ftp://idp.example/", "https://a@idp.example/", "keys"])
+def test_attack_keys_without_tls(jwks):
+    """Keys that anybody on the way may swap verify anything: https, or loopback."""
+    assert [path for path, _ in problems(PLAIN, over={"oidc": OFF | {"jwks": jwks}})] == ["oidc.jwks"]
+    assert compiled(PLAIN, {"oidc": OFF | {"jwks": "http://127.0.0.1:8080/keys"}})
+
+
+def test_attack_issuer_of_the_tokens_own_choice():
+    """With a claim in the issuer and no discovery nothing would say which tenants there are."""
+    found = problems(PLAIN, over={"oidc": OFF | {"issuer": "https://idp.example/${id.tid}"}})
+    assert [path for path, _ in found] == ["oidc.issuer"]
+
+
 def test_public_client_needs_no_secret():
     """RFC 6749 §2.3: with `auth: none` nothing is missing, otherwise the gateway refuses to start."""
     assert [path for path, _ in problems(PLAIN, client_secret=None)] == ["@client.secret"]

@@ -22,6 +22,7 @@ from provider.id_tokens import CLAIMS, KEYS, signed
 from vestibule.crypto.digests import s256
 from vestibule.model import HttpFailure, Secret, Tokens
 from vestibule.provider import wire
+from vestibule.provider.defaults import merge
 from vestibule.provider.flow import CodeReturned, Denied, Identified, ProviderFailed
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -431,6 +432,52 @@ def test_refresh_token_rotation(rotate, replied, kept):
     provider = compiled(PLAIN, {"refresh": {"rotate": rotate}})
     event, _ = refresh(provider, reply({"access_token": "a", "refresh_token": replied}))
     assert event.tokens.refresh_token == (None if kept is None else Secret(kept))
+
+
+EXCHANGED = {
+    "params": {"site": {"from": "t.site", "pattern": "[a-z]+"}},
+    "exchange": {"more": {"url": "https://plain.example/more", "at": ["login", "refresh"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("over", "answers", "slug"),
+    [
+        ({}, [{}, reply(None, 503)], "provider_unavailable"),
+        ({}, [{}, HttpFailure("timeout")], "provider_timeout"),
+        ({}, [{}, reply({"error": "invalid_grant"}, 400)], "invalid_grant"),
+        ({}, [{}, reply({})], "access_token_missing"),
+        ({"exchange": {"more": {"headers": {"X-A": "${t.a}"}}}}, [{"a": "\n"}], "template_unrenderable"),
+        ({}, [{"site": "../evil"}], "captured_value"),
+        ({}, [{"expires_in": -1}], "expires_in_malformed"),
+        ({}, [{"access_token": None}], "access_token_missing"),
+    ],
+    ids=str,
+)
+def test_attack_refresh_token_lost_after_rotation(over, answers, slug):
+    """RFC 9700 §4.14.2: the old token is spent once the provider has answered, and its reuse ends everything."""
+    provider = compiled(PLAIN, merge(EXCHANGED, over))
+    first, *others = answers
+    event, _ = refresh(provider, reply({"access_token": "a", "refresh_token": "new-rt"} | first), *others)
+    assert (event.slug, event.tokens.refresh_token) == (slug, Secret("new-rt"))
+    assert event.tokens.access_token == OLD.access_token
+    assert "tokens" not in repr(event).lower()
+    kept = compiled(PLAIN, merge(EXCHANGED, over) | {"refresh": {"rotate": "keep"}})
+    for other in (
+        refresh(provider, reply({"access_token": "a"} | first), *others),
+        refresh(kept, reply({"access_token": "a", "refresh_token": "new-rt"} | first), *others),
+        refresh(provider, reply({"error": "invalid_grant", "refresh_token": "new-rt"}, 400)),
+    ):
+        assert other[0].tokens is None
+
+
+def test_refresh_token_of_an_exchange_before_the_failure():
+    """The newest one that the provider gave out is the one that lives."""
+    more = {"more": {"url": "https://plain.example/2", "at": ["refresh"]}}
+    provider = compiled(PLAIN, {"exchange": {"first": more["more"] | {"url": "https://plain.example/1"}, **more}})
+    answers = [reply({"access_token": "a", "refresh_token": rt}) for rt in ("r2", "r3")]
+    event, _ = refresh(provider, *answers, HttpFailure("connect"))
+    assert event.tokens.refresh_token == Secret("r3")
 
 
 def test_refresh_keeps_the_scopes():

@@ -10,7 +10,8 @@ from sqlalchemy import select, update
 from service.world import NOW
 from vestibule.crypto.sealing import SealBroken, Sealer
 from vestibule.errors import KeyInvalid
-from vestibule.model import Secret
+from vestibule.model import Secret, Tokens
+from vestibule.provider.flow import ProviderFailed
 from vestibule.service import connections as module
 from vestibule.service.connections import Ended, Refresher, Unreachable, access_token
 from vestibule.storage import connections as store
@@ -405,3 +406,20 @@ async def test_a_provider_that_cannot_revoke_stops_nothing(world):
     assert await alive(world, keys) == [False]
     async with world.gateway.database.read() as db:
         assert await db.scalar(select(table.c.ended_reason)) == "unused"
+
+
+async def test_a_rotation_survives_a_failure_after_it(world, monkeypatch):
+    """The provider gave a new refresh token and a further call failed: the old one is spent, so the new one is kept."""
+    keys = await sign_in(world)
+
+    def half(provider, tokens, **_):
+        renewed = Tokens(access_token=tokens.access_token, refresh_token=Secret("refresh-new"))
+        return ProviderFailed("refused", "provider_refused", "", renewed)
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.wire, "refresh", half)
+        assert await refresh(world, keys) == Unreachable("provider_refused")
+    world.network.good = {"refresh-new"}
+    assert token(world, await refresh(world, keys)) == "access-2"
+    assert [call["refresh_token"] for call in world.network.asked("/refresh")] == ["refresh-new"]

@@ -1,6 +1,7 @@
 """A definition in the fewest lines, and why some metadata cannot become one."""
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,9 +72,9 @@ def test_only_what_differs_is_written(change, more):
 
 def test_an_issuer_that_differs_by_tenant():
     """Microsoft's common endpoint: the subject is an id within a tenant."""
-    issuer = "https://login.example.com/{tenantid}/v2.0"
+    issuer = f"{ISSUER}/{{tenantid}}/v2.0"
     assert lines({"issuer": issuer})[2:] == [
-        f'oidc: {{issuer: "https://login.example.com/${{id.tid}}/v2.0", discovery: "{URL}"}}',
+        f'oidc: {{issuer: "{ISSUER}/${{id.tid}}/v2.0", discovery: "{URL}"}}',
         "params: {issuer: null}",
         "identity: {map: {tenant: id.tid}}",
     ]
@@ -81,7 +82,7 @@ def test_an_issuer_that_differs_by_tenant():
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"issuer": "https://a.com/{tenantid}/v2.0"}, {"token_endpoint_auth_methods_supported": ["client_secret_jwt"]}],
+    [{}, {"issuer": f"{ISSUER}/{{tenantid}}/v2.0"}, {"token_endpoint_auth_methods_supported": ["client_secret_jwt"]}],
 )
 def test_what_is_written_compiles(change):
     raw = parse(derived(change).text, "derived.yaml").value
@@ -140,3 +141,31 @@ def test_attack_a_stranger_cannot_write_yaml(text, member):
 def test_attack_a_quote_in_the_issuer():
     with pytest.raises(Underivable):
         derive({**GOOD, "issuer": f'{ISSUER}/"}}\nextends: evil'}, url=f'{URL}"', name=None, today="")
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://evil.example/{tenantid}",
+        "http://id.acme.com/{tenantid}",
+        "https://id.acme.com@evil.example/{tenantid}",
+        "https://id.acme.com:8443/{tenantid}",
+        "https://{tenantid}.id.acme.com",
+        "https://id.acme.com/{tenantid}/${id.iss}",
+        'https://id.acme.com/{tenantid}", discovery: "https://evil.example"}\nclient: {"auth": "none',
+    ],
+)
+def test_attack_an_issuer_that_differs_by_tenant_and_by_host(issuer):
+    """It cannot equal what was asked, so at least its scheme and host do."""
+    with pytest.raises(Underivable):
+        derived({"issuer": issuer})
+
+
+@pytest.mark.parametrize("end", ['"', '"}', "\\", "'", "}"])
+def test_attack_a_quote_in_the_issuer_of_a_tenant(end):
+    """Whatever is no reason to refuse it is written as one text."""
+    try:
+        text = derived({"issuer": f"{ISSUER}/{{tenantid}}/{end}"}).text
+    except Underivable:
+        return
+    assert yaml.safe_load(text)["oidc"] == {"issuer": f"{ISSUER}/${{id.tid}}/{end}", "discovery": URL}

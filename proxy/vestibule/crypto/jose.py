@@ -107,14 +107,16 @@ class ClientKey:
     def __init__(self, alg: str, material: Secret) -> None:
         self._alg = alg
         if alg.startswith("HS"):
-            raw, least = material.reveal().encode(), int(alg[2:]) // 8
+            raw, least = material.reveal().encode(), _LEAST_SECRET_BYTES.get(alg)
+            if least is None:
+                raise BadKey(f"a secret for {alg}")
             if len(raw) < least:
                 raise BadKey(f"a secret of at least {least} bytes (RFC 7518 §3.2)")
             self._key = JWK(kty="oct", k=b64url(raw))
             return
         try:
             self._key = JWK.from_pem(material.reveal().encode())
-        except (ValueError, TypeError, JWException):
+        except (ValueError, TypeError, KeyError, JWException):  # KeyError: a curve that jwcrypto has no name for
             raise BadKey("a private key in PEM, without a passphrase") from None
         if not self._key.has_private or not _signs(self._key, alg):
             raise BadKey(f"a private key for {alg}")
@@ -130,6 +132,7 @@ class ClientKey:
 
 
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519"}
+_LEAST_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 _LEAST_RSA_BYTES = 256
 """RFC 7518 §3.3: 2048 bits or more."""
 

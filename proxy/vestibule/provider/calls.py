@@ -9,9 +9,9 @@ The order matters: a provider in trouble sends all sorts of bodies, and only a h
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urljoin
 
 import msgspec
 from msgspec import Struct
@@ -250,13 +250,27 @@ def error_of(err: Err, document: Any) -> Told | None:
 
 
 def _without_secrets(text: str, names: Names) -> str:
-    """Some repeat the token that they refuse, so what we sent is blotted out."""
+    """Some repeat the token that they refuse, so what we sent or know is blotted out, however it is written."""
     client = names.get("client", {})
-    sent = [names.get(name) for name in ("code", "verifier", "refresh_token", "access_token")]
-    for secret in (client.get("secret"), client.get("jwt"), *sent):
-        if secret:
-            text = text.replace(secret, "***")
+    known = [client.get(name) for name in ("secret", "jwt", "basic")]
+    known += [names.get(name) for name in ("code", "verifier", "refresh_token", "access_token")]
+    known += _tokens_in([names.get("t"), names.get("x")])
+    forms = {form for secret in known if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+    for form in sorted(forms, key=len, reverse=True):  # one may begin with another
+        text = text.replace(form, "***")
     return clean(text)[:_MAX_DETAIL_CHARS]
+
+
+def _tokens_in(documents: list[Any]) -> Iterator[str]:
+    """By the names of their fields: `id_token`, `bot.accessToken` …"""
+    waiting = documents
+    while waiting:
+        document = waiting.pop()
+        if isinstance(document, dict):
+            yield from (v for k, v in document.items() if isinstance(v, str) and str(k).lower().endswith("token"))
+            waiting.extend(document.values())
+        elif isinstance(document, list):
+            waiting.extend(document)
 
 
 def clean(text: str) -> str:

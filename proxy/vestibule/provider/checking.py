@@ -145,6 +145,9 @@ class Walk:
         shown = {step for root, *rest in value.shown_paths if root == "client" for step in rest}
         if path[0] == "api" and shown - {"id"}:
             self.problem(path, "an API is not shown the client secret, unless as the key of an HMAC")
+        if path[0] == "authorize" and path[1] != "par" and shown - {"id"}:
+            # The URL stays in the browser's history and in the provider's logs (RFC 9700 §4.3); PAR is sent by us.
+            self.problem(path, "a browser is not shown the client secret, unless as the key of an HMAC")
 
     def _names_at(self, path: Where) -> frozenset[str]:
         known = next((_NAMES[path[:n]] for n in (3, 2, 1) if path[:n] in _NAMES), frozenset[str]())
@@ -158,6 +161,11 @@ class Walk:
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""RFC 9110 §7.6.1, and what says where a message goes and where it ends: with two opinions on that it is smuggled."""
 
 
 def _key_problem(key: Any, kind: Any, path: Where) -> str | None:
@@ -165,6 +173,8 @@ def _key_problem(key: Any, kind: Any, path: Where) -> str | None:
         return "a key must be text"
     if path[-1] in {"headers", "header"} and not _HEADER.fullmatch(key):
         return "not a header name (RFC 9110 §5.1)"
+    if path[-1] in {"headers", "header"} and key.lower() in _OF_THE_CONNECTION:
+        return "a header of the connection (RFC 9110 §7.6.1), which the gateway writes itself"
     if path in {("params",), ("exchange",), ("identity", "calls")} and not _NAME.fullmatch(key):
         return "a name is lower-case letters, digits and _"
     if kind is IdentityCall and key in RESERVED:

@@ -160,10 +160,16 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
         layered["callback"] = {"iss": oidc.get("issuer")} | callback
     if isinstance(client, dict) and (isinstance(client.get("jwt"), dict) or pile.auths.intersection(_ALGS)):
         alg = next((_ALGS[auth] for auth in _ALGS if auth in pile.auths), None)
-        audience = "${d.issuer}" if isinstance(oidc, dict) else _at(whole, "token", "url")
         jwt = client.get("jwt", {})
-        layered["client"] = client | {"jwt": _over(_JWT | {"alg": alg, "aud": audience}, jwt)}
+        layered["client"] = client | {"jwt": _over(_JWT | {"alg": alg, "aud": _audience(whole)}, jwt)}
     return _without_nulls(whole | layered)
+
+
+def _audience(whole: Mapping[str, Any]) -> Any:
+    """RFC 7523 §3: the issuer, as it is discovered or as it is written down; without one, the token endpoint."""
+    if not isinstance(whole.get("oidc"), dict):
+        return _at(whole, "token", "url")
+    return _at(whole, "oidc", "issuer") if _at(whole, "oidc", "discovery") == "off" else "${d.issuer}"
 
 
 class _Pile:

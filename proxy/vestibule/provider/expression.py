@@ -77,7 +77,8 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _bounded(tree: Mapping[str, Any]) -> None:
     """How much can come of how little: no function calls itself and no name leads back to the whole document, so the
-    multi-selects (each may repeat what it is given) and `to_string` (each escapes what the last one escaped) bound it.
+    multi-selects (each may repeat what it is given), `to_string` (each escapes what the last one escaped) and the
+    separators of `join` (one for each item, which may be empty) bound it.
     """
     growth = 1
     for count, node in enumerate(_nodes(tree), start=1):
@@ -97,6 +98,7 @@ def _growth(node: Mapping[str, Any]) -> int:
         separator = node["children"][0] if node["children"] else {"type": ""}
         if separator["type"] != "literal":
             raise BadTemplate("`join` needs a text as separator")
+        return max(1, len(separator["value"])) if isinstance(separator["value"], str) else 1
     return 1
 
 

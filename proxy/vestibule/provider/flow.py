@@ -63,6 +63,13 @@ class ProviderFailed(Struct, frozen=True):
     kind: Kind
     slug: str
     detail: str = ""
+    tokens: Tokens | None = None
+    """Of a refresh that failed after the old refresh token was spent: what has to be stored all the same. Those before
+    with the new refresh token, which is never None here.
+    """
+
+    def __repr__(self) -> str:
+        return f"ProviderFailed({self.kind!r}, {self.slug!r}, {self.detail!r})"
 
 
 Event = CodeReturned | Denied | TokensReceived | Identified | ProviderFailed

@@ -5,7 +5,9 @@ values that could ever come, and not by looking at one. The pattern of a capture
 forms (`Pattern.forms`); each form is put into the URL, and what is not fixed in it must not be able to
 
 - add to the host, or end it: no `.`, `/`, `:`, `@`, `?`, `#`, `%` or `\` in a run, and after it a fixed domain of two
-  labels or more, so that the run is a label below a name that the definition chose;
+  labels or more, so that the run is a label below a name that the definition chose. `.co.uk` and its like are no such
+  domain, since anybody can register below them. Which suffixes hosting companies hand out (`.github.io`) changes by
+  the day and stands in no pattern: that is the author's risk;
 - move in the path: the same characters, since `..` and `/` lead to other endpoints.
 
 Then, should all that be wrong, the pattern is asked about a list of hostile values. A value that is neither the
@@ -27,7 +29,8 @@ _ENCODED = Run(Chars(_LABEL | {".", "~", "%"}))
 _UNKNOWN = Run(Chars(frozenset(), others=True))
 _DISCOVERED = Run(Chars(frozenset()))
 _NAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z]{2,}", re.IGNORECASE)
-_BELOW = re.compile(r"(?:\.[a-z0-9_-]+)+\.[a-z]{2,}", re.IGNORECASE)
+_REGISTRY = r"\.(?:co|com|net|org|ac|gov|edu)\.[a-z]{2}"
+_BELOW = re.compile(rf"(?!{_REGISTRY}\Z)(?:\.[a-z0-9_-]+)+\.[a-z]{{2,}}", re.IGNORECASE)
 
 _SUFFIXES = (
     *(".evil.example", "@evil.example", ":8443", "/", "/..", "//evil.example", "?x", "#x", "\\evil.example"),
@@ -126,7 +129,8 @@ def _host_problem(authority: Form) -> str | None:
         )
     if not isinstance(parts[-1], str) or not _BELOW.fullmatch(parts[-1]):
         return (
-            "lets a callback or a reply end its host: a fixed domain such as `.example.com` has to follow what varies"
+            "lets a callback or a reply end its host: a fixed domain such as `.example.com`, and none like "
+            "`.co.uk`, has to follow what varies"
         )
     if any(isinstance(part, str) and not re.fullmatch(r"[A-Za-z0-9_.-]*", part) for part in parts):
         return "holds more than a domain name before its path"

@@ -15,7 +15,7 @@ from vestibule.provider.definition import Call, Err, Oidc
 from vestibule.provider.expression import Expression
 from vestibule.provider.flow import Fail
 from vestibule.provider.talk import Talk
-from vestibule.provider.template import Template
+from vestibule.provider.template import Names, Template
 
 CACHE_SECONDS = 3600
 _ACCEPT = (("Accept", "application/json"),)
@@ -68,7 +68,7 @@ def verified_claims(
     names = {**talk.names, "id": claims}
     problem = claim_rules.problem_of(
         claims,
-        issuer=oidc.issuer.text(names),
+        issuer=_issuer(oidc, names),
         audience=oidc.audience.text(names),
         client_id=talk.provider.client_id,
         nonce=nonce if oidc.nonce == "on" else None,
@@ -77,6 +77,14 @@ def verified_claims(
     if problem is not None:
         raise Fail("misconfigured", problem, f"the id_token of {talk.provider.id} was refused")
     return claims
+
+
+def _issuer(oidc: Oidc, names: Names) -> str | None:
+    """OIDC Core §3.1.3.7: the very issuer that discovery names. Only where that has a placeholder (Entra's
+    `{tenantid}`) may the token fill it in; None where the two are not the same.
+    """
+    issuer, discovered = oidc.issuer.text(names), names["d"].get("issuer")
+    return issuer if discovered is None or "{" in discovered or discovered == issuer else None
 
 
 def _signed_claims(token: str, key_set: dict[str, Any], oidc: Oidc, *, last: bool = False) -> dict[str, Any]:

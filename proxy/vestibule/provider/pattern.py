@@ -288,7 +288,10 @@ class _Program:
                 self._emit_choice(options)
             case _Repeat(item, least, most):
                 for _ in range(least):
+                    before = len(self._reads)
                     self._emit(item)
+                    if len(self._reads) == before:  # nothing, however often; nested, that would take for ever
+                        break
                 self._emit_optional(item, most if most is None else most - least)
 
     def _emit_choice(self, options: tuple[_Node, ...]) -> None:

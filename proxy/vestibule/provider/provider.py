@@ -15,7 +15,7 @@ from vestibule.crypto.jose import BadKey, ClientKey
 from vestibule.model import Secret
 from vestibule.provider.checking import Problem, Walk, Where, one_of
 from vestibule.provider.defaults import complete
-from vestibule.provider.definition import Call, Definition
+from vestibule.provider.definition import Call, Definition, Oidc
 from vestibule.provider.hosts import url_problem
 from vestibule.provider.pattern import Pattern
 from vestibule.provider.refused import refusals
@@ -245,16 +245,38 @@ def _consequences(provider: Provider) -> Iterator[Problem]:
         if ("client", "jwt") in call.paths() and definition.client.jwt is None:
             yield Problem(path, "`client.jwt` is used, and its section deleted")
     yield from _counts(definition)
-    issuer = definition.oidc.issuer if definition.oidc is not None else None
-    discovery = definition.oidc.discovery if definition.oidc is not None else None
+    yield from _trust(provider)
+    yield from _urls(provider, made)
+
+
+def _trust(provider: Provider) -> Iterator[Problem]:
+    """Who is believed is decided by the admin (OIDC Core §3.1.3.7, RFC 9207 §2.4)."""
+    oidc, callback = provider.definition.oidc, provider.definition.callback
+    believed: list[tuple[Where, Template | None]] = [(("callback", "iss"), callback.iss)]
+    if oidc is not None:
+        names = ("issuer", "discovery", "jwks", "audience")
+        believed += [(("oidc", name), getattr(oidc, name)) for name in names]
+    for path, template in believed:
+        if template is not None and not _is_config(provider, template):
+            yield Problem(path, "a callback or a reply must not choose who is believed: no parameter with `from` here")
+    if oidc is not None and _is_off(oidc) and "id" in oidc.issuer.roots:
+        message = "without discovery nothing says which issuers there are: `${id.…}` would let a token choose its own"
+        yield Problem(("oidc", "issuer"), message)
+
+
+def _urls(provider: Provider, made: list[tuple[Where, Call]]) -> Iterator[Problem]:
+    definition, oidc = provider.definition, provider.definition.oidc
     urls: tuple[tuple[Where, Template | None, bool], ...] = (
         (("authorize", "url"), definition.authorize.url, True),
-        (("oidc", "issuer"), issuer, True),
-        (("oidc", "discovery"), None if discovery and discovery.source == "off" else discovery, True),
+        (("oidc", "issuer"), oidc.issuer if oidc is not None else None, True),
+        (("oidc", "discovery"), None if oidc is None or _is_off(oidc) else oidc.discovery, True),
+        (("oidc", "jwks"), oidc.jwks if oidc is not None else None, True),
         (("api", "base"), definition.api.base, False),
         *(((*path, "url"), call.url, path == ("token",) and _is_config(provider, call.url)) for path, call in made),
     )
     for path, url, needed in urls:
+        if path[0] == "oidc" and url is not None and not _is_config(provider, url):
+            continue  # `_trust` has told it
         if url is not None and (problem := _url_problem(provider, url, needed=needed)) is not None:
             yield Problem(path, problem)
 
@@ -275,6 +297,10 @@ def _counts(definition: Definition) -> Iterator[Problem]:
         ):
             missing = "next" if rules.by == "cursor" else "param"
             yield Problem(("identity", "calls", name, "paginate"), f"`{missing}` is missing")
+
+
+def _is_off(oidc: Oidc) -> bool:
+    return oidc.discovery is not None and oidc.discovery.source == "off"
 
 
 def _is_config(provider: Provider, url: Template) -> bool:

@@ -17,6 +17,18 @@ _HIDDEN = frozenset({"client", "code", "verifier", "access_token", "refresh_toke
 _CLIENT_JWT = ("client", "jwt")
 
 
+def known(provider: Provider, kept: Mapping[str, str]) -> dict[str, str]:
+    """What is still believed of the values stored with a connection. The definition in force decides, not the one that
+    let them in: they choose where secrets are sent.
+    """
+    patterns = {name: provider.definition.params[name].pattern for name in provider.captured}
+    return {
+        name: value
+        for name, value in kept.items()
+        if (pattern := patterns.get(name)) is not None and pattern.matches(value)
+    }
+
+
 class Talk:
     """`now` and `uuid` come from the edge, so that a conversation is a function of its arguments. `kept` is what
     earlier ones learned.
@@ -26,7 +38,7 @@ class Talk:
         self, provider: Provider, *, now: int, uuid: str, kept: Mapping[str, str] | None = None, **names: Any
     ) -> None:
         self.provider = provider
-        self.kept = {name: value for name, value in (kept or {}).items() if name in provider.captured}
+        self.kept = known(provider, kept or {})
         self.names: dict[str, Any] = {**provider.names(), "d": {}, "now": now, "uuid": uuid, **names}
         self._signed = 0
         self._renew_params()

@@ -18,12 +18,12 @@ from msgspec import Struct, structs
 from vestibule.crypto.digests import equal, s256
 from vestibule.model import Conversation, Secret, Tokens
 from vestibule.provider.calls import SKIPPED, clean, endpoint, error_of, exchange, header_pairs, step, texts
-from vestibule.provider.definition import Hmac, Scopes
+from vestibule.provider.definition import Hmac, HopOut, Refresh, Scopes
 from vestibule.provider.flow import CodeReturned, Denied, Fail, ProviderFailed, TokensReceived, settled
 from vestibule.provider.identity import identify
 from vestibule.provider.oidc import discover
 from vestibule.provider.provider import Provider
-from vestibule.provider.talk import Talk
+from vestibule.provider.talk import Talk, known
 from vestibule.provider.template import Unrenderable
 from vestibule.provider.tokens import tokens_of
 from vestibule.provider.urls import with_query
@@ -224,8 +224,12 @@ def refresh(
     redirect_uri: str,
     now: int,
     uuid: str,
-) -> Conversation[TokensReceived]:
-    """RFC 6749 §6. `scopes` are those granted so far; they are kept where the reply names none (§5.1)."""
+) -> Conversation[TokensReceived | ProviderFailed]:
+    """RFC 6749 §6. `scopes` are those granted so far; they are kept where the reply names none (§5.1).
+
+    Once the provider has answered, the old refresh token may be spent, and using it again may end everything (RFC 9700
+    §4.14.2). So whatever fails from then on, the new one is handed over, with the failure.
+    """
     rules = provider.definition.refresh
     if rules == "none":
         raise ValueError("this provider's tokens cannot be refreshed")
@@ -233,14 +237,25 @@ def refresh(
     talk.names["scope"] = _scope(provider.definition.scopes, scopes)
     _know_tokens(talk, tokens)
     yield from discover(talk)
-    new = tokens_of(rules.out, (yield from exchange(talk, rules)), now=now, lifetime=rules.lifetime)
-    kept = {
-        "auto": new.refresh_token or tokens.refresh_token,
-        "replace": new.refresh_token,
-        "keep": tokens.refresh_token,
-    }
+    document = yield from exchange(talk, rules)
+    answered = tokens_of(HopOut(refresh_token=rules.out.refresh_token), document, now=now).refresh_token
+    kept = {"auto": answered or tokens.refresh_token, "replace": answered, "keep": tokens.refresh_token}
+    spare = structs.replace(tokens, refresh_token=kept[rules.rotate])
+    _know_tokens(talk, spare)
+    outcome = yield from _renewed(talk, rules, document, spare, scopes)
+    newest = talk.names["refresh_token"]  # an exchange may have brought yet another
+    if isinstance(outcome, ProviderFailed) and newest and Secret(newest) != tokens.refresh_token:
+        return structs.replace(outcome, tokens=structs.replace(tokens, refresh_token=Secret(newest)))
+    return outcome
+
+
+@settled
+def _renewed(
+    talk: Talk, rules: Refresh, document: Any, spare: Tokens, scopes: Sequence[str]
+) -> Conversation[TokensReceived]:
+    new = tokens_of(rules.out, document, now=talk.names["now"], lifetime=rules.lifetime)
     granted = tuple(scopes) if new.scopes is None else new.scopes
-    new = structs.replace(new, refresh_token=kept[rules.rotate], scopes=granted)
+    new = structs.replace(new, refresh_token=spare.refresh_token, scopes=granted)
     talk.learn(t=new.raw, scopes=list(granted))
     new = yield from _exchanges(talk, new, "refresh")
     return TokensReceived(structs.replace(new, kept=talk.kept))
@@ -276,4 +291,4 @@ def api_query(provider: Provider, access_token: Secret, kept: Mapping[str, str])
 
 def _api_names(provider: Provider, access_token: Secret, kept: Mapping[str, str]) -> dict[str, Any]:
     names = provider.names()
-    return names | {"p": {**provider.params, **kept}, "access_token": access_token.reveal()}
+    return names | {"p": {**provider.params, **known(provider, kept)}, "access_token": access_token.reveal()}

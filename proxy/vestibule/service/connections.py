@@ -200,7 +200,10 @@ async def _refresh_leased(
         )
     )
     if isinstance(event, ProviderFailed):
-        if event.kind == "refused":
+        if event.tokens is not None and event.tokens.refresh_token is not None:
+            # The refresh itself worked and a further call did not: the next attempt needs the new refresh token.
+            await _keep_refresh_token(gateway, connection, event.tokens.refresh_token)
+        elif event.kind == "refused":
             # Taken over from a crashed owner: its rotation may have been lost on the way (decision 17 names this case).
             reason = "provider_refresh_lost" if took_over else "provider_refused_refresh"
             return await end(gateway, connection, reason)
@@ -209,6 +212,13 @@ async def _refresh_leased(
         log.warning("provider_refresh_failed", connection=connection.id, reason=event.slug, detail=event.detail)
         return Unreachable(event.slug)
     return await _store(gateway, connection, event)
+
+
+async def _keep_refresh_token(gateway: Gateway, connection: ConnectionRecord, refresh_token: Secret) -> None:
+    if connection.refresh_sealed is not None:
+        new = gateway.sealer.seal(refresh_token, "refresh", connection.provider, connection.id)
+        async with gateway.database.write() as db:
+            await store.replace_refresh(db, connection.id, old=connection.refresh_sealed, new=new)
 
 
 async def _store(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from vestibule.provider.definition import SigningAlg
-from vestibule.provider.urls import endpoint_problem
+from vestibule.provider.urls import endpoint_problem, origin
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 _ALGS = get_args(SigningAlg)
@@ -54,6 +54,8 @@ def derive(metadata: Mapping[str, Any], *, url: str, name: str | None, today: st
     templated = _TEMPLATE.search(issuer) is not None
     if issuer.rstrip("/") != asked and not templated:
         raise Underivable(f"the document is {issuer}'s and not {asked}'s; ask again with that issuer")
+    if templated and (endpoint_problem(issuer) or "$" in issuer or origin(issuer) != origin(asked)):
+        raise Underivable(f"the issuer {issuer} is no address on the host of {asked}")
     for endpoint in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
         value = metadata.get(endpoint)
         if not isinstance(value, str) or (problem := endpoint_problem(value)):
@@ -65,11 +67,11 @@ def derive(metadata: Mapping[str, Any], *, url: str, name: str | None, today: st
     lines = ["extends: oidc", f"title: {_scalar(name or _title(issuer))}"]
     if templated:
         template = _TEMPLATE.sub("${id.tid}", issuer)
-        lines.append(f'oidc: {{issuer: "{template}", discovery: "{url}"}}')
+        lines.append(f"oidc: {{issuer: {json.dumps(template)}, discovery: {json.dumps(url)}}}")
         lines += ["params: {issuer: null}", "identity: {map: {tenant: id.tid}}"]
         reader.found.append("the issuer differs by tenant, so a person is a subject within a tenant")
     else:
-        lines.append(f'params: {{issuer: {{default: "{issuer}"}}}}')
+        lines.append(f"params: {{issuer: {{default: {json.dumps(issuer)}}}}}")
     reader.algs()
     lines += [*reader.client(), *reader.pkce(), *reader.scopes(), *reader.callback()]
     reader.automatic()
