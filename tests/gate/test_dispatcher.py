@@ -526,6 +526,22 @@ async def test_attack_exception_lets_nothing_through(gate, backend, monkeypatch,
     assert [entry["event"] for entry in logged] == ["gate_failed", "request"]
 
 
+async def test_attack_revocation_passes_while_a_key_is_admitted(gate, backend, monkeypatch):
+    """Decision 16: a request that waited for a provider's token, say, must not go on with a dead key."""
+    key = await gate.key("api")
+    admit = type(gate.dispatcher._access).admit
+
+    async def late(access, text, route):
+        admission = await admit(access, text, route)
+        gate.gateway.cache.forget(lambda entry: entry.key.id == admission.key.id)
+        return admission
+
+    monkeypatch.setattr(type(gate.dispatcher._access), "admit", late)
+    answer = await gate.call("GET", "/api", key=key)
+    assert (answer.status, backend.calls) == (401, [])
+    assert 'error="invalid_token"' in answer["www-authenticate"]
+
+
 async def test_attack_database_fails(gate, backend, monkeypatch):
     """An unknown key, and a database that cannot be asked: denied."""
     key = await gate.key("api")

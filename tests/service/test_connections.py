@@ -1,6 +1,7 @@
 """The provider's tokens: one refresh however many ask, and who keeps or loses what when something goes wrong."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ from msgspec import structs
 from sqlalchemy import select, update
 
 from service.world import NOW
+from vestibule import catalog
 from vestibule.crypto.sealing import SealBroken, Sealer
 from vestibule.errors import KeyInvalid
 from vestibule.model import Secret, Tokens
@@ -16,6 +18,7 @@ from vestibule.service import connections as module
 from vestibule.service.connections import Ended, Refresher, Unreachable, access_token
 from vestibule.storage import connections as store
 from vestibule.storage.tables import connections as table
+from vestibule.tools.invention import invented_provider
 
 EARLY = 3480
 """Seconds after which the token of an hour is to be refreshed."""
@@ -331,6 +334,15 @@ async def test_a_rotation_that_was_lost_in_a_crash_ends_the_connection(world):
     assert await refresh(world, keys) == Ended("provider_refresh_lost")
     assert (await world.family(keys.family)).revoked_reason == "provider_refresh_lost"
     assert len(world.network.asked("/refresh")) == 1
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("github", 30), ("google", 40), ("salesforce", 50)])
+async def test_a_lease_outlasts_the_refresh(world, name, seconds):
+    """Each call may take ten seconds, and two owners at once would spend one refresh token twice."""
+    provider = invented_provider(name, catalog.load(name, Path()).raw, {})
+    gateway = structs.replace(world.gateway, providers={name: provider})
+    connection = structs.replace(await world.connection((await sign_in(world)).access), provider=name)
+    assert module._lease_seconds(gateway, connection) == seconds
 
 
 async def test_a_lease_that_never_ends_is_waited_for_and_no_longer(world, monkeypatch):

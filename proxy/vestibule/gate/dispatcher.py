@@ -132,8 +132,8 @@ class Dispatcher:
             body = RequestBody(receive, route.config.max_body_bytes, headers)
             await body.start()
             await admit.judge(route, admission, scope["method"], rest, headers, body)
-            if exchange.revoked:
-                raise KeyInvalid("key_revoked")  # while its body came in
+            if exchange.revoked or admission.revoked:
+                raise KeyInvalid("key_revoked")  # while its body came in, or while it waited to be admitted
             await self._forward(exchange, scope, receive, route, rest, admission, body)
 
     async def _forward(

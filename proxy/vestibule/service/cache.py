@@ -39,6 +39,7 @@ class Admission(Struct, kw_only=True, eq=False):
     provider_token: Secret | None = None
     provider_kept: Mapping[str, str] = {}
     """What the provider said that its API calls need (`Tokens.kept`)."""
+    revoked: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Identity headers towards the backend."""
     identity_jwt: str = ""
@@ -104,7 +105,7 @@ class KeyCache:
         """Drop what `dead` names, end what runs on it, and let no read that began earlier be inserted."""
         self._epoch += 1
         for digest in [d for d, (_, entry) in self._entries.items() if dead(entry)]:
-            del self._entries[digest]
+            self._entries.pop(digest)[1].revoked = True  # for whoever was admitted by it and is not `live` yet
         for end in [end for end, admission in self._live.items() if dead(admission)]:
             end()
 
